@@ -1,0 +1,70 @@
+// swift-tools-version:6.2
+import PackageDescription
+
+/// A module imports only modules that stand above it in this list; `docs/architecture.md` has the
+/// picture and the reasons.
+let package = Package(
+    name: "martlet",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "kvserver", targets: ["KVServer"]),
+        .executable(name: "kvctl", targets: ["kvctl"]),
+        .library(name: "KVClient", targets: ["KVClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
+        .target(name: "RaftCore"),
+        .target(
+            name: "EtcdWire",
+            dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+        .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
+        .target(name: "DurableLog", dependencies: ["CLZ4"]),
+        .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),
+        .target(
+            name: "HTTP2",
+            dependencies: [
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHPACK", package: "swift-nio-http2"),
+            ]),
+        .executableTarget(
+            name: "KVServer",
+            dependencies: [
+                "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        .target(
+            name: "KVClient",
+            dependencies: [
+                "EtcdWire", "HTTP2",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
+        .executableTarget(
+            name: "kvctl",
+            dependencies: [
+                "KVClient",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
+        .testTarget(name: "RaftCoreTests", dependencies: ["RaftCore"]),
+        .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
+        .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
+        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog"]),
+        .testTarget(name: "ReplicaTests", dependencies: ["Replica"]),
+        .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
