@@ -18,6 +18,9 @@ public struct RecoveredLog: Sendable {
     /// What was cut: the file and the offset of a torn batch. Nil after a clean stop.
     public internal(set) var tornTail: String?
 
+    /// Index of the last entry, or of the base.
+    public var lastIndex: UInt64 { entries.last?.index ?? base.index }
+
     var epoch: UInt64
     var tail: LogTail
     var locations: BatchIndex
