@@ -89,20 +89,3 @@ public struct ApplyResult: Sendable {
     /// The store's revision after the entry, for the response's header.
     public let revision: Int64
 }
-
-/// The part of every response's header that the store doesn't know.
-public struct ResponseSource: Equatable, Sendable {
-    /// The cluster's id.
-    public var clusterID: UInt64
-    /// The answering member's id.
-    public var memberID: UInt64
-    /// The answering member's term.
-    public var raftTerm: UInt64
-
-    /// A source with these ids.
-    public init(clusterID: UInt64, memberID: UInt64, raftTerm: UInt64) {
-        self.clusterID = clusterID
-        self.memberID = memberID
-        self.raftTerm = raftTerm
-    }
-}

@@ -3,7 +3,11 @@ import EtcdWire
 /// The replicated map of one member: what all committed entries, applied in order, amount to.
 ///
 /// Owned by one thread, hence not copyable; readers on other threads take a ``StoreView``.
-public struct Store: ~Copyable {
+///
+/// `@unchecked Sendable`: the store has one owner at a time. What it can change (nodes of its own
+/// epoch, the history, chains below every view's floor) is reachable through it only, and what it
+/// shares with views is never changed, so it may move to another thread.
+public struct Store: ~Copyable, @unchecked Sendable {
     /// What bounds the store.
     public let limits: StoreLimits
     /// The revision of the newest change; 1 in a fresh store.

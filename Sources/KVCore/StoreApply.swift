@@ -60,21 +60,21 @@ extension Store {
             revoke(request.id, &changes)
             return .leaseRevoke(id: request.id)
         case .leaseCheckpoint:
-            guard let checkpoint = LeaseCheckpoint.decode(body) else { throw .malformedRequest }
+            guard let checkpoint = LeaseCheckpoint.decode(body) else { throw .malformedEntry }
             return .leaseCheckpoint(apply(checkpoint))
         case .leaseExpiry:
-            guard let expiry = LeaseExpiry.decode(body) else { throw .malformedRequest }
+            guard let expiry = LeaseExpiry.decode(body) else { throw .malformedEntry }
             guard expiry.term == term else { return .leaseExpiryVoid }
             let ids = expiry.ids.filter { leases[$0] != nil }
             for id in ids where leases[id] != nil { revoke(id, &changes) }
             return .leaseExpiry(ids: ids)
         case .memberAttributes:
-            guard let attributes = MemberAttributes.decode(body) else { throw .malformedRequest }
+            guard let attributes = MemberAttributes.decode(body) else { throw .malformedEntry }
             guard membership.apply(attributes) else { throw .memberNotFound }
             combine(kind, body)
             return .memberAttributes(id: attributes.id)
         case .configuration:
-            guard let record = MembershipRecord.decode(body) else { throw .malformedRequest }
+            guard let record = MembershipRecord.decode(body) else { throw .malformedEntry }
             membership.apply(record)
             combine(kind, body)
             return .configuration
@@ -89,7 +89,7 @@ extension Store {
     private func decoding<Request>(
         _ read: () throws(WireError) -> Request
     ) throws(EtcdError) -> Request {
-        do throws(WireError) { return try read() } catch { throw .malformedRequest }
+        do throws(WireError) { return try read() } catch { throw .malformedEntry }
     }
 
     // MARK: Changes of keys
@@ -228,7 +228,7 @@ extension Store {
     ) throws(EtcdError) -> ApplyResult.Outcome {
         try Validation.check(request)
         // The proposer has chosen an id and raised the TTL to its smallest.
-        guard request.id != 0, request.ttl > 0 else { throw .malformedRequest }
+        guard request.id != 0, request.ttl > 0 else { throw .malformedEntry }
         guard leases[request.id] == nil else { throw .leaseExists }
         try checkQuota(adding: StoreLimits.leaseBytes)
         let lease = LeaseInfo(id: request.id, grantedSeconds: request.ttl)

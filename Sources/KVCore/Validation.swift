@@ -8,7 +8,7 @@ import EtcdWire
 public enum Validation {
     /// Checks a range.
     public static func check(_ request: RangeRequest) throws(EtcdError) {
-        guard !request.key.isEmpty else { throw .keyNotProvided }
+        guard !request.key.isEmpty else { throw .emptyKey }
         switch request.sortOrder {
         case .none, .ascend, .descend: break
         case .unrecognized: throw .invalidSortOption
@@ -21,14 +21,14 @@ public enum Validation {
 
     /// Checks a put.
     public static func check(_ request: PutRequest) throws(EtcdError) {
-        guard !request.key.isEmpty else { throw .keyNotProvided }
+        guard !request.key.isEmpty else { throw .emptyKey }
         if request.ignoreValue && !request.value.isEmpty { throw .valueProvided }
         if request.ignoreLease && request.lease != 0 { throw .leaseProvided }
     }
 
     /// Checks a deletion.
     public static func check(_ request: DeleteRangeRequest) throws(EtcdError) {
-        guard !request.key.isEmpty else { throw .keyNotProvided }
+        guard !request.key.isEmpty else { throw .emptyKey }
     }
 
     /// Checks a grant whose id and TTL are settled.
@@ -56,7 +56,7 @@ public enum Validation {
     ) throws(EtcdError) {
         let largest = max(request.compare.count, request.success.count, request.failure.count)
         guard largest <= budget else { throw .tooManyOperations }
-        for compare in request.compare where compare.key.isEmpty { throw .keyNotProvided }
+        for compare in request.compare where compare.key.isEmpty { throw .emptyKey }
         for operation in request.success { try check(operation, budget: budget - largest) }
         for operation in request.failure { try check(operation, budget: budget - largest) }
     }
