@@ -59,11 +59,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(name: "RaftCoreTests", dependencies: ["RaftCore"]),
         .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
-        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog"]),
-        .testTarget(name: "ReplicaTests", dependencies: ["Replica"]),
+        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
+        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"]),
     ],
     swiftLanguageModes: [.v6]

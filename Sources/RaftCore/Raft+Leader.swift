@@ -174,7 +174,7 @@ extension Raft {
         guard first <= log.lastIndex else { return nil }
         var bytes = 0
         var last = first - 1
-        while last < log.lastIndex, last - first + 1 < LogIndex(settings.maxMessageEntries) {
+        while last < log.lastIndex, last + 1 - first < LogIndex(settings.maxMessageEntries) {
             bytes += log.byteCount(at: last + 1)
             if bytes > settings.maxMessageBytes, last >= first { break }
             last += 1

@@ -1,4 +1,5 @@
 import DurableLog
+import TestSupport
 import Testing
 
 @Suite("A crash at any disk call")
