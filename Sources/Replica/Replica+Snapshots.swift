@@ -282,3 +282,8 @@ extension Replica {
         serveLeaseAnswers()
     }
 }
+
+extension Replica {
+    /// The present state of the map, for a reader on another thread.
+    public mutating func takeView() -> StoreView { store.takeView() }
+}
