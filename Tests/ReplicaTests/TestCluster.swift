@@ -263,6 +263,80 @@ final class TestCluster {
         return call(.range, body, on: position)
     }
 
+    /// Grants a lease and returns its id, once that is done.
+    func grant(seconds: Int64, on position: Int) throws -> Int64 {
+        var grant = LeaseGrantRequest()
+        grant.ttl = seconds
+        var body: [UInt8] = []
+        grant.encode(into: &body)
+        let request = call(.leaseGrant, body, on: position)
+        run(microseconds: 50_000)
+        return Self.integer(2, in: try responses[request]!.get())!
+    }
+
+    func leaseCall(_ kind: ClientRequest.Kind, _ lease: Int64, on position: Int) -> RequestID {
+        var request = LeaseKeepAliveRequest()
+        request.id = lease
+        var body: [UInt8] = []
+        request.encode(into: &body)
+        return call(kind, body, on: position)
+    }
+
+    /// A number among a message's fields.
+    static func integer(_ field: UInt32, in message: [UInt8]) -> Int64? {
+        var reader = WireReader(message[...])
+        while let tag = try? reader.nextTag() {
+            if tag.fieldNumber == field { return try? reader.readInt64(tag) }
+            try? reader.skip(tag)
+        }
+        return nil
+    }
+
+    func watch(_ key: String, from revision: Int64 = 0, stream: WatchStreamID, on position: Int) {
+        var create = WatchCreateRequest()
+        create.key = Array(key.utf8)[...]
+        create.rangeEnd = [0]
+        create.startRevision = revision
+        var inner: [UInt8] = []
+        create.encode(into: &inner)
+        var body: [UInt8] = []
+        WireWriter.appendBytes(1, inner[...], to: &body)
+        deliver(.watch(stream, body), to: position)
+    }
+
+    /// The keys of all events a stream got, in order.
+    func watchedKeys(_ stream: WatchStreamID) -> [String] {
+        (watchMessages[stream] ?? []).flatMap { message -> [String] in
+            var keys: [String] = []
+            var reader = WireReader(message[...])
+            while let tag = try? reader.nextTag() {
+                guard tag.fieldNumber == 11, let event = try? reader.readBytes(tag) else {
+                    try? reader.skip(tag)
+                    continue
+                }
+                keys.append(Self.key(inEvent: event))
+            }
+            return keys
+        }
+    }
+
+    private static func key(inEvent event: ArraySlice<UInt8>) -> String {
+        var reader = WireReader(event)
+        while let tag = try? reader.nextTag() {
+            if tag.fieldNumber == 2, let pair = try? reader.readBytes(tag) {
+                var inner = WireReader(pair)
+                while let field = try? inner.nextTag() {
+                    if field.fieldNumber == 1, let key = try? inner.readBytes(field) {
+                        return String(decoding: key, as: UTF8.self)
+                    }
+                    try? inner.skip(field)
+                }
+            }
+            try? reader.skip(tag)
+        }
+        return ""
+    }
+
     /// The single value in a range response; nil when there is none.
     static func value(in message: [UInt8]) -> String? {
         guard var reader = Optional(WireReader(message[...])) else { return nil }

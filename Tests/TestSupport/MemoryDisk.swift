@@ -30,12 +30,15 @@ public struct MemoryDisk: Disk {
         DiskError(kind: .missing, call: call, file: file, reason: "no such file")
     }
 
+    /// See `Disk.list`.
     public mutating func list() throws(DiskError) -> [String] { names.keys.sorted() }
 
+    /// See `Disk.byteCount`.
     public mutating func byteCount(of file: String) throws(DiskError) -> Int? {
         names[file].map { files[$0]!.volatile.count }
     }
 
+    /// See `Disk.read`.
     public mutating func read(_ file: String, offset: Int, byteCount: Int) throws(DiskError)
         -> [UInt8]
     {
@@ -47,6 +50,7 @@ public struct MemoryDisk: Disk {
         return Array(bytes[offset..<offset + byteCount])
     }
 
+    /// See `Disk.create`.
     public mutating func create(_ file: String, byteCount: Int) throws(DiskError) {
         try call("create", file)
         nextFile += 1
@@ -55,6 +59,7 @@ public struct MemoryDisk: Disk {
         names[file] = nextFile
     }
 
+    /// See `Disk.write`.
     public mutating func write(_ file: String, offset: Int, bytes: [UInt8]) throws(DiskError) {
         if names[file] == nil {
             nextFile += 1
@@ -70,23 +75,27 @@ public struct MemoryDisk: Disk {
         try call("write", file)
     }
 
+    /// See `Disk.sync`.
     public mutating func sync(_ file: String) throws(DiskError) {
         try call("sync", file)
         guard let id = names[file] else { throw missing("sync", file) }
         files[id]!.durable = files[id]!.volatile
     }
 
+    /// See `Disk.rename`.
     public mutating func rename(_ file: String, to name: String) throws(DiskError) {
         try call("rename", file)
         guard let id = names.removeValue(forKey: file) else { throw missing("rename", file) }
         names[name] = id
     }
 
+    /// See `Disk.remove`.
     public mutating func remove(_ file: String) throws(DiskError) {
         try call("remove", file)
         names[file] = nil
     }
 
+    /// See `Disk.syncDirectory`.
     public mutating func syncDirectory() throws(DiskError) {
         try call("sync directory", ".")
         durableNames = names
@@ -141,6 +150,7 @@ public struct Seeded: RandomNumberGenerator {
     /// A generator that gives the same numbers for the same seed.
     public init(state: UInt64) { self.state = state }
 
+    /// The next number.
     public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var z = state

@@ -73,7 +73,8 @@ final class PeerNetwork {
             guard let url = member.peerURLs.first,
                 let endpoint = try? Endpoint(url, flag: "a member's peer URL")
             else {
-                logger.error("a member has no usable peer URL", metadata: ["urls": "\(member.peerURLs)"])
+                logger.error(
+                    "a member has no usable peer URL", metadata: ["urls": "\(member.peerURLs)"])
                 continue
             }
             let peer = member.id
@@ -178,6 +179,8 @@ final class PeerNetwork {
 extension DirectoryID {
     /// The id as the member table keeps it.
     var bytes: [UInt8] {
-        [high, low].flatMap { half in (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * $0)) } }
+        [high, low].flatMap { half in
+            (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * $0)) }
+        }
     }
 }

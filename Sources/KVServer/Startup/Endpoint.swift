@@ -26,7 +26,8 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
         }
         var rest = text.dropFirst("http://".count)
         if rest.hasSuffix("/") { rest = rest.dropLast() }
-        guard let colon = rest.lastIndex(of: ":"), let port = Int(rest[rest.index(after: colon)...]),
+        guard let colon = rest.lastIndex(of: ":"),
+            let port = Int(rest[rest.index(after: colon)...]),
             (0...65_535).contains(port)
         else { throw invalid("the port is missing") }
         var host = String(rest[..<colon])

@@ -43,7 +43,8 @@ struct KVServerCommand: ParsableCommand {
     @Option(help: "URLs to listen on for other members.")
     var listenPeerUrls = "http://localhost:2380"
 
-    @Option(help: "URLs that other members reach this one by. (default: those of --listen-peer-urls)")
+    @Option(
+        help: "URLs that other members reach this one by. (default: those of --listen-peer-urls)")
     var initialAdvertisePeerUrls: String?
 
     @Option(help: "All initial members as NAME=URL, separated by commas. (default: this one alone)")

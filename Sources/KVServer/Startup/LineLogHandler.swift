@@ -24,12 +24,15 @@ struct LineLogHandler: LogHandler {
         var fields = metadata
         for (key, value) in event.metadata ?? [:] { fields[key] = value }
         let ordered = fields.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
-        let time = Date().formatted(.iso8601.year().month().day().time(includingFractionalSeconds: true))
+        let time = Date().formatted(
+            .iso8601.year().month().day().time(includingFractionalSeconds: true))
         var line: String
         switch format {
         case .console:
             line = "\(time) \(event.level) \(event.message)"
-            for (key, value) in ordered { line += " \(key)=\(Self.quoted(value, onlyIfNeeded: true))" }
+            for (key, value) in ordered {
+                line += " \(key)=\(Self.quoted(value, onlyIfNeeded: true))"
+            }
         case .json:
             let head = [("ts", time), ("level", "\(event.level)"), ("msg", "\(event.message)")]
             let pairs = (head + ordered).map { "\(Self.quoted($0.0)):\(Self.quoted($0.1))" }

@@ -35,7 +35,8 @@ enum Server {
         logger.info(
             "serving",
             metadata: [
-                "clients": "\(configuration.listenClients.map(\.description).joined(separator: ","))",
+                "clients":
+                    "\(configuration.listenClients.map(\.description).joined(separator: ","))",
                 "peers": "\(configuration.listenPeers.map(\.description).joined(separator: ","))",
                 "id": "\(String(recovered.identity.memberID, radix: 16))",
                 "cluster": "\(String(recovered.identity.clusterID, radix: 16))",
