@@ -61,7 +61,8 @@ let package = Package(
             ]),
 
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
-        .testTarget(name: "RaftCoreTests", dependencies: ["RaftCore"]),
+        .testTarget(
+            name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
         .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),

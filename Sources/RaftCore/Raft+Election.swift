@@ -163,13 +163,13 @@ extension Raft {
                 uncommittedBytes += log.byteCount(at: index)
             }
         }
-        heartbeatDeadline = now
+        // The no-op below is the first sign of life.
+        heartbeatDeadline = now + settings.heartbeatIntervalMicroseconds
         quorumCheckDeadline = now + settings.electionTimeoutMicroseconds
         termFirstIndex = log.lastIndex + 1
         pending.effects.append(.becameLeader(term: term, noOpIndex: termFirstIndex))
         appendOwn(
             EntryMetadata(
                 term: term, digest: settings.noOpDigest, byteCount: settings.noOpByteCount))
-        leaderTimerFired(now: now)
     }
 }

@@ -135,6 +135,13 @@ public struct Raft: Equatable, Sendable {
     public func term(at index: LogIndex) -> Term? { log.term(at: index) }
     /// Position of an entry in the log, nil outside it.
     public func position(at index: LogIndex) -> LogPosition? { log.position(at: index) }
+    /// What the log holds at an index behind its base.
+    package func metadata(
+        at index: LogIndex
+    ) -> (entry: EntryMetadata, configuration: Configuration?) {
+        let configuration = log.configurations(in: index...index).first?.configuration
+        return (log.entry(at: index), configuration)
+    }
     /// The configuration in force at an index in the log.
     public func configuration(at index: LogIndex) -> Configuration { log.configuration(at: index) }
 
