@@ -160,6 +160,8 @@ public enum ReplicaFailure: Error, Equatable, Sendable, CustomStringConvertible 
 
 /// What a member says about itself.
 public struct MemberStatus: Sendable {
+    /// The cluster.
+    public var clusterID: UInt64
     /// The member.
     public var id: MemberID
     /// The leader it follows, itself included.
@@ -186,4 +188,9 @@ public struct MemberStatus: Sendable {
     public var stateHash: UInt64
     /// The members it knows.
     public var members: [ClusterMember]
+
+    /// The header of an answer that is made from this.
+    public var responseHeader: ResponseHeader {
+        ResponseHeader(clusterID: clusterID, memberID: id, revision: revision, raftTerm: term)
+    }
 }

@@ -66,27 +66,32 @@ public struct SnapshotJob: Sendable {
     /// Encodes, compresses and writes the snapshot aside, syncs it and gives it its name.
     public func run(on disk: inout some Disk) -> SnapshotOutcome {
         do throws(DiskError) {
-            let aside = SnapshotName.outgoing
-            try disk.remove(aside)
-            var writer = SnapshotFileWriter()
-            var encoder = SnapshotEncoder(view)
-            var offset = 0
-            func put(_ bytes: [UInt8], _ disk: inout some Disk) throws(DiskError) {
-                try disk.write(aside, offset: offset, bytes: bytes)
-                offset += bytes.count
-            }
-            try put(writer.header(base: base, clusterID: clusterID), &disk)
-            while let content = encoder.next(maxBytes: Self.frameBytes) {
-                try put(writer.frame(content), &disk)
-            }
-            try put(writer.end(), &disk)
-            try disk.sync(aside)
-            try disk.rename(aside, to: SnapshotName.file(base.index))
+            let byteCount = try write(to: SnapshotName.outgoing, on: &disk)
+            try disk.sync(SnapshotName.outgoing)
+            try disk.rename(SnapshotName.outgoing, to: SnapshotName.file(base.index))
             try disk.syncDirectory()
-            return .written(index: base.index, byteCount: offset)
+            return .written(index: base.index, byteCount: byteCount)
         } catch {
             return .failed(index: base.index, error)
         }
+    }
+
+    /// Encodes, compresses and writes the snapshot to a file; returns its size. Not synced.
+    public func write(to file: String, on disk: inout some Disk) throws(DiskError) -> Int {
+        try disk.remove(file)
+        var writer = SnapshotFileWriter()
+        var encoder = SnapshotEncoder(view)
+        let header = writer.header(base: base, clusterID: clusterID)
+        try disk.write(file, offset: 0, bytes: header)
+        var offset = header.count
+        while let content = encoder.next(maxBytes: Self.frameBytes) {
+            let frame = writer.frame(content)
+            try disk.write(file, offset: offset, bytes: frame)
+            offset += frame.count
+        }
+        let end = writer.end()
+        try disk.write(file, offset: offset, bytes: end)
+        return offset + end.count
     }
 }
 
@@ -176,14 +181,19 @@ extension Replica {
             snapshots.logBytes > max(settings.snapshotLogBytes, snapshots.byteCount)
                 || entries >= settings.snapshotEntries
         else { return }
-        guard let position = core.position(at: store.appliedIndex) else { return }
         snapshots.isWriting = true
         snapshots.logBytes = 0
-        effects.append(
-            .writeSnapshot(
-                SnapshotJob(
-                    base: snapshots.base(at: position),
-                    clusterID: identity.clusterID, view: store.takeView())))
+        effects.append(.writeSnapshot(snapshotJob()))
+    }
+
+    /// The present state, ready to be written to a file by any thread.
+    public mutating func snapshotJob() -> SnapshotJob {
+        guard let position = core.position(at: store.appliedIndex) else {
+            preconditionFailure("what is applied is in the log or is its base")
+        }
+        return SnapshotJob(
+            base: snapshots.base(at: position), clusterID: identity.clusterID,
+            view: store.takeView())
     }
 
     mutating func snapshotWritten(_ outcome: SnapshotOutcome) {
@@ -281,9 +291,4 @@ extension Replica {
         serveReads()
         serveLeaseAnswers()
     }
-}
-
-extension Replica {
-    /// The present state of the map, for a reader on another thread.
-    public mutating func takeView() -> StoreView { store.takeView() }
 }

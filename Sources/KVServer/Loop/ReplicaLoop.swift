@@ -63,7 +63,11 @@ final class ReplicaLoop: @unchecked Sendable {
 
     var status: MemberStatus { replica.status }
 
-    var snapshotView: StoreView { replica.takeView() }
+    /// The present state, ready to be written to a file.
+    func snapshotJob() -> SnapshotJob { replica.snapshotJob() }
+
+    /// Runs disk work that isn't the log's.
+    func inBackground(_ work: @escaping DiskThread.Work) { backgroundDisk.submit(work) }
 
     // MARK: - Events
 

@@ -52,8 +52,7 @@ final class Node: @unchecked Sendable {
             exit.set(1)
         }
         clients = ClientListener(
-            replica: replica, clusterID: identity.clusterID,
-            maxRequestBytes: configuration.maxRequestBytes, loop: loop, logger: logger)
+            replica: replica, configuration: configuration, loop: loop, logger: logger)
         let replica = replica
         peers.deliver = { event in replica.submit(event) }
     }
@@ -84,12 +83,11 @@ final class Node: @unchecked Sendable {
             loop.scheduleTask(in: .milliseconds(2)) { self.waitForHandOver(until: deadline) }
             return
         }
-        clients.close().whenComplete { _ in
-            self.peers.close()
-            self.logDisk.close()
-            self.backgroundDisk.close()
-            self.logger.info("stopped")
-            self.exit.set(0)
-        }
+        clients.close()
+        peers.close()
+        logDisk.close()
+        backgroundDisk.close()
+        logger.info("stopped")
+        exit.set(0)
     }
 }
