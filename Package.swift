@@ -25,7 +25,8 @@ let package = Package(
         .target(name: "RaftCore"),
         .target(
             name: "EtcdWire",
-            dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+            dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            exclude: ["proto"]),
         .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
         .target(name: "DurableLog", dependencies: ["CLZ4"]),
         .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),

@@ -1,0 +1,121 @@
+/// Reads the fields of one protobuf message in place.
+///
+/// The loop is always the same: `nextTag()` until it returns nil, and for each tag exactly one of
+/// the typed reads or `skip`. Slices share the storage of the message.
+public struct WireReader: Sendable {
+    @usableFromInline let bytes: ArraySlice<UInt8>
+    @usableFromInline var position: Int
+    @usableFromInline let end: Int
+
+    /// Starts at the first byte of a message.
+    @inlinable
+    public init(_ bytes: ArraySlice<UInt8>) {
+        self.bytes = bytes
+        self.position = bytes.startIndex
+        self.end = bytes.endIndex
+    }
+
+    /// True when every field has been read.
+    @inlinable
+    public var isAtEnd: Bool { position == end }
+
+    /// The next field's tag, or nil at the end of the message.
+    @inlinable
+    public mutating func nextTag() throws(WireError) -> WireTag? {
+        guard position < end else { return nil }
+        let raw = try varint()
+        guard raw <= UInt64(UInt32.max), raw >= 8 else { throw .invalidTag }
+        let kind = UInt8(truncatingIfNeeded: raw & 7)
+        guard let wireType = WireType(rawValue: kind) else {
+            throw kind == 3 || kind == 4 ? .group : .invalidTag
+        }
+        return WireTag(fieldNumber: UInt32(truncatingIfNeeded: raw >> 3), wireType: wireType)
+    }
+
+    /// One base-128 integer of at most 64 bits.
+    @inlinable
+    public mutating func varint() throws(WireError) -> UInt64 {
+        guard position < end else { throw .truncated }
+        let first = bytes[position]
+        position += 1
+        if first < 0x80 { return UInt64(first) }
+        return try varintTail(UInt64(first & 0x7f))
+    }
+
+    @usableFromInline
+    mutating func varintTail(_ first: UInt64) throws(WireError) -> UInt64 {
+        var value = first
+        var shift: UInt64 = 7
+        while true {
+            guard position < end else { throw .truncated }
+            let byte = bytes[position]
+            position += 1
+            // The tenth byte carries the last of the 64 bits.
+            if shift == 63, byte > 1 { throw .overlongVarint }
+            value |= UInt64(byte & 0x7f) << shift
+            if byte < 0x80 { return value }
+            shift += 7
+        }
+    }
+
+    /// The length-prefixed bytes at this position, as a slice of the message.
+    @inlinable
+    public mutating func lengthDelimited() throws(WireError) -> ArraySlice<UInt8> {
+        let length = try varint()
+        guard length <= UInt64(end - position) else { throw .truncated }
+        let start = position
+        position += Int(truncatingIfNeeded: length)
+        return bytes[start..<position]
+    }
+
+    /// The value of a bytes, string or message field.
+    @inlinable
+    public mutating func readBytes(_ tag: WireTag) throws(WireError) -> ArraySlice<UInt8> {
+        guard tag.wireType == .lengthDelimited else {
+            throw .wrongWireType(fieldNumber: tag.fieldNumber)
+        }
+        return try lengthDelimited()
+    }
+
+    /// The value of a uint64 field.
+    @inlinable
+    public mutating func readUInt64(_ tag: WireTag) throws(WireError) -> UInt64 {
+        guard tag.wireType == .varint else { throw .wrongWireType(fieldNumber: tag.fieldNumber) }
+        return try varint()
+    }
+
+    /// The value of an int64 field (two's complement, not zigzag).
+    @inlinable
+    public mutating func readInt64(_ tag: WireTag) throws(WireError) -> Int64 {
+        Int64(bitPattern: try readUInt64(tag))
+    }
+
+    /// The value of an enum field; open, as proto3 enumerations are.
+    @inlinable
+    public mutating func readEnum(_ tag: WireTag) throws(WireError) -> Int32 {
+        Int32(truncatingIfNeeded: try readUInt64(tag))
+    }
+
+    /// The value of a bool field: anything but zero is true.
+    @inlinable
+    public mutating func readBool(_ tag: WireTag) throws(WireError) -> Bool {
+        try readUInt64(tag) != 0
+    }
+
+    /// Passes over the value of a field that the reader does not know.
+    @inlinable
+    public mutating func skip(_ tag: WireTag) throws(WireError) {
+        switch tag.wireType {
+        case .varint: _ = try varint()
+        case .lengthDelimited: _ = try lengthDelimited()
+        case .fixed64: try advance(8)
+        case .fixed32: try advance(4)
+        }
+    }
+
+    @inlinable
+    mutating func advance(_ count: Int) throws(WireError) {
+        guard count <= end - position else { throw .truncated }
+        position += count
+    }
+}
