@@ -22,7 +22,8 @@ public enum SnapshotName {
 }
 
 /// The container of a snapshot: a header, LZ4 frames of about 1 MiB, an end. Each part carries a
-/// CRC-32C; the end's covers the order of all parts.
+/// CRC-32C that continues the one before. Zeroes fill the file up to a multiple of 512 bytes: by
+/// that, etcd's tools tell the SHA-256 behind a downloaded snapshot from the snapshot itself.
 enum SnapshotFormat {
     static let version: UInt32 = 1
     static let magic: [UInt8] = Array("MARTSNP\n".utf8)
@@ -30,6 +31,7 @@ enum SnapshotFormat {
     static let maxFrameContentBytes = 16 << 20
     static let frameHeaderByteCount = 12
     static let fixedHeaderByteCount = 48
+    static let paddingUnit = 512
 }
 
 /// Why bytes are no snapshot.
@@ -59,6 +61,7 @@ public enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible {
 public struct SnapshotFileWriter: Sendable {
     private var rollingChecksum: UInt32 = 0
     private var contentByteCount: UInt64 = 0
+    private var fileByteCount = 0
 
     /// Creates a writer.
     public init() {}
@@ -95,7 +98,11 @@ public struct SnapshotFileWriter: Sendable {
         bytes.appendInteger(UInt32(0))
         bytes.appendInteger(UInt32(0))
         bytes.appendInteger(contentByteCount)
-        return closing(bytes)
+        let end = closing(bytes)
+        let padding =
+            (SnapshotFormat.paddingUnit - fileByteCount % SnapshotFormat.paddingUnit)
+            % SnapshotFormat.paddingUnit
+        return end + [UInt8](repeating: 0, count: padding)
     }
 
     /// Adds a checksum that continues the one before, so that parts can't be lost or swapped.
@@ -103,6 +110,7 @@ public struct SnapshotFileWriter: Sendable {
         rollingChecksum = CRC32C.checksum(part, seed: rollingChecksum)
         var bytes = part
         bytes.appendInteger(rollingChecksum)
+        fileByteCount += bytes.count
         return bytes
     }
 }
@@ -120,6 +128,7 @@ public struct SnapshotFileReader: Sendable {
     private var consumed = 0
     private var rollingChecksum: UInt32 = 0
     private var contentByteCount: UInt64 = 0
+    private var paddingByteCount = 0
     /// What the header says; nil until it has been read.
     public private(set) var base: LogBase?
 
@@ -139,7 +148,7 @@ public struct SnapshotFileReader: Sendable {
 
     /// To be called behind the last byte.
     public func finish() throws(SnapshotError) {
-        guard stage == .ended, buffer.isEmpty else {
+        guard stage == .ended, consumed % SnapshotFormat.paddingUnit == 0 else {
             throw .truncated(byteCount: consumed + buffer.count)
         }
     }
@@ -151,10 +160,12 @@ public struct SnapshotFileReader: Sendable {
         case .header: return try header(at: offset)
         case .frames: return try frame(at: offset, sink: sink)
         case .ended:
-            if offset < buffer.count {
+            let rest = buffer[offset...]
+            paddingByteCount += rest.count
+            guard rest.allSatisfy({ $0 == 0 }), paddingByteCount < SnapshotFormat.paddingUnit else {
                 throw .corrupt(offset: consumed + offset, reason: "bytes follow the end")
             }
-            return nil
+            return rest.isEmpty ? nil : buffer.count
         }
     }
 

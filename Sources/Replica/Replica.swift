@@ -452,7 +452,8 @@ public struct Replica: ~Copyable {
     /// What a member says about itself.
     public var status: MemberStatus {
         MemberStatus(
-            clusterID: identity.clusterID, id: id, leader: core.leader, term: core.term, isLeader: core.isLeader,
+            clusterID: identity.clusterID, id: id, leader: core.leader, term: core.term,
+            isLeader: core.isLeader,
             isLearner: !core.configuration.isVoter(id), lastIndex: core.lastIndex,
             commitIndex: core.commitIndex, appliedIndex: store.appliedIndex,
             revision: store.revision, logicalBytes: store.logicalBytes,

@@ -254,7 +254,8 @@ final class EtcdService: GRPCService {
         if !failure.detail.isEmpty {
             trailers.append(("martlet-detail", "node \(nodeName): \(failure.detail)"))
             logger.info(
-                "a call failed: \(failure.error.message)", metadata: ["detail": "\(failure.detail)"])
+                "a call failed: \(failure.error.message)", metadata: ["detail": "\(failure.detail)"]
+            )
         }
         connection.finish(stream, GRPCStatus(failure.error), trailers: trailers)
     }
