@@ -6,22 +6,24 @@ import RaftCore
 /// The connection this member opened to one peer, kept up for as long as the peer is a member.
 ///
 /// What it reports of a break is the evidence that failover rests on: a process that died resets
-/// its connections, and its port refuses at once. A peer that is only slow, or behind a broken
-/// network, doesn't refuse.
+/// its connections, and its port refuses. A peer that is only slow, or behind a broken network,
+/// doesn't refuse. While a process dies the kernel may close its connections before its listening
+/// socket, so that the first reconnect still succeeds and is reset: the refusal counts whenever it
+/// comes, as long as the peer hasn't said welcome again.
 final class PeerLink {
     /// What a link reports.
     enum Report {
         case connected
         case disconnected
-        /// The link broke and an immediate reconnect was refused.
+        /// The link broke and a reconnect was refused.
         case processGone
     }
 
     /// Unsent bytes at which a peer counts as not reading: the window of consensus is far smaller.
     static let maxUnsentBytes = 64 << 20
     private static let retryDelays: [TimeAmount] = [
-        .milliseconds(10), .milliseconds(20), .milliseconds(50), .milliseconds(100),
-        .milliseconds(250), .milliseconds(500),
+        .milliseconds(1), .milliseconds(10), .milliseconds(20), .milliseconds(50),
+        .milliseconds(100), .milliseconds(250), .milliseconds(500),
     ]
 
     let peer: MemberID
@@ -147,11 +149,11 @@ final class PeerLink {
     }
 
     private func connectFailed(_ error: any Error) {
-        if wasConnected, attempts == 0, Self.isRefusal(error) {
+        if wasConnected, Self.isRefusal(error) {
+            wasConnected = false
             logger.info("the peer's process is gone: its port refuses connections")
             report(.processGone)
         }
-        wasConnected = false
         retry()
     }
 
