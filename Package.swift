@@ -33,7 +33,9 @@ let package = Package(
         .target(
             name: "HTTP2",
             dependencies: [
+                "EtcdWire",
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
             ]),
         .executableTarget(
@@ -65,7 +67,15 @@ let package = Package(
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica"]),
-        .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"]),
+        .testTarget(
+            name: "HTTP2Tests",
+            dependencies: [
+                "HTTP2", "EtcdWire",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHPACK", package: "swift-nio-http2"),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,213 @@
+import NIOCore
+
+/// What the owner sends. Every method is silent on a stream that is gone: the peer may have reset
+/// it while the answer was being made.
+extension Engine {
+    /// Opens a stream (client only), or nil when ids have run out.
+    mutating func openStream(tag: UInt64) -> StreamID? {
+        precondition(role == .client, "a server opens no streams")
+        guard nextLocalStreamID <= HTTP2Constant.maximumStreamID else { return nil }
+        var stream = Stream()
+        stream.id = nextLocalStreamID
+        stream.tag = tag
+        stream.sendWindow = SendWindow(peerInitialWindowBytes)
+        stream.receiveWindow = ReceiveWindow(limits.streamReceiveWindowBytes)
+        nextLocalStreamID += 2
+        return StreamID(streams[streams.insert(stream)].id)
+    }
+
+    /// Sends a stream's first header block.
+    mutating func sendHeaders(_ id: StreamID, _ block: [UInt8], endStream: Bool) {
+        guard let slot = openSlot(id) else { return }
+        sendHeaders(slot, block, endStream: endStream)
+    }
+
+    /// Sends one gRPC message, which `write` appends to the buffer. `head` is sent before the
+    /// stream's first message. Returns false when the stream is gone.
+    @discardableResult
+    mutating func sendMessage(
+        _ id: StreamID, head: [UInt8], endStream: Bool = false, _ write: (inout ByteBuffer) -> Void
+    ) -> Bool {
+        guard let slot = openSlot(id) else { return false }
+        if !streams[slot].hasSentHeaders { sendHeaders(slot, head, endStream: false) }
+        if streams[slot].unsent == nil, isWritable,
+            outbound.readableBytes < limits.outboundBatchBytes
+        {
+            if sendAtOnce(slot, endStream: endStream, write) { return true }
+        } else {
+            var unsent = streams[slot].unsent.take() ?? ByteBuffer()
+            // Sent bytes leave the front; moving the rest must not cost more than sending it.
+            if unsent.readerIndex > unsent.readableBytes { unsent.discardReadBytes() }
+            let start = unsent.writerIndex
+            Self.appendMessage(to: &unsent, write)
+            unsentBytes += unsent.writerIndex - start
+            streams[slot].unsent = unsent
+        }
+        if endStream { streams[slot].unsentEnd = [] }
+        if streams[slot].unsentBytes > limits.drainedBytes { streams[slot].awaitsDrain = true }
+        enqueue(slot)
+        return true
+    }
+
+    /// Ends a stream with a header block, or with END_STREAM alone if the block is empty, after
+    /// everything that is still unsent.
+    mutating func sendEnd(_ id: StreamID, _ block: [UInt8]) {
+        guard let slot = openSlot(id) else { return }
+        if streams[slot].unsent != nil {
+            streams[slot].unsentEnd = block
+        } else {
+            writeEnd(slot, block)
+        }
+    }
+
+    /// Takes the gathered frames. Hand the buffer back with `recycleOutbound` when it is written.
+    mutating func takeOutbound() -> ByteBuffer {
+        var taken = ByteBuffer()
+        swap(&taken, &outbound)
+        return taken
+    }
+
+    /// Uses a written buffer again, if it is small. Clearing allocates only while somebody else
+    /// still holds the bytes.
+    mutating func recycleOutbound(_ written: consuming ByteBuffer) {
+        guard outbound.capacity == 0, written.capacity <= Self.keptOutboundBytes else { return }
+        written.clear(minimumCapacity: written.capacity)
+        outbound = written
+    }
+
+    /// Moves unsent bytes of the streams, one frame each in turn, to the outbound buffer as far as
+    /// windows, socket and batch size allow.
+    mutating func pump() {
+        while isWritable, sendWindow.available > 0,
+            outbound.readableBytes < limits.outboundBatchBytes, let id = ready.popFirst()
+        {
+            guard let slot = streams.find(id) else { continue }
+            streams[slot].isQueued = false
+            sendUnsentFrame(slot)
+        }
+    }
+
+    /// Puts a stream into the queue of those with something to send, unless its window is closed.
+    mutating func enqueue(_ slot: Int) {
+        guard !streams[slot].isQueued, streams[slot].unsent != nil,
+            streams[slot].sendWindow.available > 0
+        else { return }
+        streams[slot].isQueued = true
+        ready.append(streams[slot].id)
+    }
+
+    /// The slot of a stream on which we may still send.
+    private func openSlot(_ id: StreamID) -> Int? {
+        guard failure == nil, let slot = streams.find(id.rawValue),
+            !streams[slot].isLocalClosed, streams[slot].unsentEnd == nil
+        else { return nil }
+        return slot
+    }
+
+    private mutating func sendHeaders(_ slot: Int, _ block: [UInt8], endStream: Bool) {
+        streams[slot].hasSentHeaders = true
+        outbound.writeHeadersFrame(
+            streams[slot].id, block: block, endStream: endStream,
+            maximumFrameBytes: peerFrameBytes, tableSizeUpdate: owesTableSizeUpdate)
+        owesTableSizeUpdate = false
+        if endStream { closeLocal(slot) }
+    }
+
+    private mutating func writeEnd(_ slot: Int, _ block: [UInt8]) {
+        if block.isEmpty {
+            outbound.writeFrameHeader(
+                FrameHeader(
+                    length: 0, type: FrameType.data, flags: FrameFlags.endStream,
+                    streamID: streams[slot].id))
+            closeLocal(slot)
+        } else {
+            sendHeaders(slot, block, endStream: true)
+        }
+    }
+
+    /// Writes a message straight into the outbound buffer. If it turns out not to fit into one
+    /// frame or the windows, it becomes the stream's unsent bytes; false then.
+    private mutating func sendAtOnce(
+        _ slot: Int, endStream: Bool, _ write: (inout ByteBuffer) -> Void
+    ) -> Bool {
+        let frameStart = outbound.writerIndex
+        outbound.writeFrameHeader(
+            FrameHeader(
+                length: 0, type: FrameType.data, flags: endStream ? FrameFlags.endStream : 0,
+                streamID: streams[slot].id))
+        let start = outbound.writerIndex
+        Self.appendMessage(to: &outbound, write)
+        let count = outbound.writerIndex - start
+        let room = min(
+            streams[slot].sendWindow.available, sendWindow.available, peerFrameBytes)
+        guard count <= room else {
+            var unsent = ByteBuffer()
+            unsent.writeBytes(outbound.viewBytes(at: start, length: count) ?? .init())
+            outbound.moveWriterIndex(to: frameStart)
+            streams[slot].unsent = unsent
+            unsentBytes += count
+            return false
+        }
+        outbound.setFrameLength(count, type: FrameType.data, at: frameStart)
+        spend(slot, count)
+        if endStream { closeLocal(slot) }
+        return true
+    }
+
+    private static func appendMessage(
+        to buffer: inout ByteBuffer, _ write: (inout ByteBuffer) -> Void
+    ) {
+        let start = buffer.writerIndex
+        buffer.writeRepeatingByte(0, count: HTTP2Constant.messagePrefixBytes)
+        write(&buffer)
+        let count = buffer.writerIndex - start - HTTP2Constant.messagePrefixBytes
+        precondition(count >= 0 && count <= UInt32.max, "impossible message length")
+        buffer.setInteger(UInt32(truncatingIfNeeded: count), at: start + 1)
+    }
+
+    private mutating func spend(_ slot: Int, _ count: Int) {
+        streams[slot].sendWindow.spend(count)
+        sendWindow.spend(count)
+        // Who is sent much may well answer with many WINDOW_UPDATEs and PINGs.
+        controlGuard.credit()
+    }
+
+    private mutating func sendUnsentFrame(_ slot: Int) {
+        guard var unsent = streams[slot].unsent.take() else { return }
+        let id = streams[slot].id
+        let count = min(
+            unsent.readableBytes, streams[slot].sendWindow.available, sendWindow.available,
+            peerFrameBytes)
+        guard count > 0 else {
+            // The peer has made its window smaller meanwhile; its next update queues us again.
+            streams[slot].unsent = unsent
+            return
+        }
+        let isAll = count == unsent.readableBytes
+        let end = isAll ? streams[slot].unsentEnd : nil
+        let endsHere = end?.isEmpty ?? false
+        outbound.writeFrameHeader(
+            FrameHeader(
+                length: count, type: FrameType.data,
+                flags: endsHere ? FrameFlags.endStream : 0, streamID: id))
+        outbound.writeBytes(unsent.readableBytesView.prefix(count))
+        unsent.moveReaderIndex(forwardBy: count)
+        unsentBytes -= count
+        spend(slot, count)
+        if !isAll { streams[slot].unsent = unsent }
+        if streams[slot].awaitsDrain, streams[slot].unsentBytes <= limits.drainedBytes {
+            streams[slot].awaitsDrain = false
+            drained.append(id)
+        }
+        if let end {
+            streams[slot].unsentEnd = nil
+            if endsHere {
+                closeLocal(slot)
+            } else {
+                sendHeaders(slot, end, endStream: true)
+            }
+        } else {
+            enqueue(slot)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import NIOCore
+
+extension ByteBuffer {
+    /// Appends a frame's nine-byte header.
+    mutating func writeFrameHeader(_ header: FrameHeader) {
+        writeInteger(UInt32(truncatingIfNeeded: header.length) << 8 | UInt32(header.type))
+        writeInteger(header.flags)
+        writeInteger(header.streamID)
+    }
+
+    /// Overwrites the length of the frame that starts at `index`.
+    mutating func setFrameLength(_ length: Int, type: UInt8, at index: Int) {
+        setInteger(UInt32(truncatingIfNeeded: length) << 8 | UInt32(type), at: index)
+    }
+
+    mutating func writeSettingsFrame(_ settings: [(identifier: UInt16, value: Int)]) {
+        writeFrameHeader(
+            FrameHeader(
+                length: settings.count * 6, type: FrameType.settings, flags: 0, streamID: 0))
+        for setting in settings {
+            writeInteger(setting.identifier)
+            writeInteger(UInt32(clamping: setting.value))
+        }
+    }
+
+    mutating func writeSettingsAcknowledgement() {
+        writeFrameHeader(
+            FrameHeader(
+                length: 0, type: FrameType.settings, flags: FrameFlags.acknowledge, streamID: 0))
+    }
+
+    mutating func writePingFrame(_ data: UInt64, acknowledge: Bool) {
+        writeFrameHeader(
+            FrameHeader(
+                length: 8, type: FrameType.ping,
+                flags: acknowledge ? FrameFlags.acknowledge : 0, streamID: 0))
+        writeInteger(data)
+    }
+
+    mutating func writeWindowUpdateFrame(_ streamID: UInt32, increment: Int) {
+        writeFrameHeader(
+            FrameHeader(length: 4, type: FrameType.windowUpdate, flags: 0, streamID: streamID))
+        writeInteger(UInt32(truncatingIfNeeded: increment))
+    }
+
+    mutating func writeResetStreamFrame(_ streamID: UInt32, _ code: HTTP2ErrorCode) {
+        writeFrameHeader(
+            FrameHeader(length: 4, type: FrameType.resetStream, flags: 0, streamID: streamID))
+        writeInteger(code.rawValue)
+    }
+
+    mutating func writeGoAwayFrame(
+        lastStreamID: UInt32, _ code: HTTP2ErrorCode, reason: String
+    ) {
+        let text = reason.utf8.prefix(1_024)
+        writeFrameHeader(
+            FrameHeader(length: 8 + text.count, type: FrameType.goAway, flags: 0, streamID: 0))
+        writeInteger(lastStreamID)
+        writeInteger(code.rawValue)
+        writeBytes(text)
+    }
+
+    /// Appends a header block: one HEADERS frame, and CONTINUATION frames if it does not fit.
+    mutating func writeHeadersFrame(
+        _ streamID: UInt32, block: [UInt8], endStream: Bool, maximumFrameBytes: Int,
+        tableSizeUpdate: Bool = false
+    ) {
+        // RFC 7541 section 4.2: when the peer has shrunk its table, the next block must begin with
+        // the size that is used from now on. We use none.
+        let block = tableSizeUpdate ? [0x20] + block : block
+        let endStreamFlag = endStream ? FrameFlags.endStream : 0
+        if block.count <= maximumFrameBytes {
+            writeFrameHeader(
+                FrameHeader(
+                    length: block.count, type: FrameType.headers,
+                    flags: FrameFlags.endHeaders | endStreamFlag, streamID: streamID))
+            writeBytes(block)
+            return
+        }
+        var start = 0
+        while start < block.count {
+            let end = min(start + maximumFrameBytes, block.count)
+            writeFrameHeader(
+                FrameHeader(
+                    length: end - start,
+                    type: start == 0 ? FrameType.headers : FrameType.continuation,
+                    flags: (start == 0 ? endStreamFlag : 0)
+                        | (end == block.count ? FrameFlags.endHeaders : 0),
+                    streamID: streamID))
+            writeBytes(block[start..<end])
+            start = end
+        }
+    }
+}

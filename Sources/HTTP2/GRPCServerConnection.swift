@@ -1,0 +1,133 @@
+import EtcdWire
+import NIOCore
+
+/// A client's connection, as the service sees it. Belongs to the connection's event loop.
+///
+/// Answers gather until `flush`, or until the end of the read batch that is being handled. What is
+/// sent on a stream that is gone is dropped silently: the client may have given up meanwhile.
+public final class GRPCServerConnection {
+    var core: ServerCore
+    private var context: ChannelHandlerContext?
+    private var isFlushing = false
+    private var isClosing = false
+    /// Hands out events that came up while flushing.
+    var dispatch: (() -> Void)?
+
+    /// After the last bytes are written the socket stays open for the peer to read them; closing
+    /// at once with unread input would discard them.
+    static let lingerTime = TimeAmount.seconds(1)
+
+    init(limits: HTTP2Limits) {
+        core = ServerCore(limits: limits)
+    }
+
+    func attach(_ context: ChannelHandlerContext) {
+        self.context = context
+        core.engine.isWritable = context.channel.isWritable
+    }
+
+    func detach() {
+        context = nil
+        dispatch = nil
+    }
+
+    // MARK: For the service
+
+    /// False once the connection is closed.
+    public var isOpen: Bool { context != nil }
+
+    /// Where the client is.
+    public var remoteAddress: SocketAddress? { context?.remoteAddress }
+
+    /// Streams that are open now.
+    public var openStreamCount: Int { core.engine.streams.count }
+
+    /// Bytes that wait for the client's windows or the socket, all streams together.
+    public var unsentBytes: Int { core.engine.unsentBytes }
+
+    /// Bytes that wait on one stream; 0 when it is gone.
+    public func unsentBytes(_ stream: StreamID) -> Int {
+        core.engine.streams.find(stream.rawValue)
+            .map { core.engine.streams[$0].unsentBytes } ?? 0
+    }
+
+    /// Answers with one message and status OK; `write` appends the message and must not use the
+    /// connection.
+    public func sendUnary(_ stream: StreamID, _ write: (inout ByteBuffer) -> Void) {
+        core.sendMessage(stream, write)
+        core.engine.sendEnd(stream, ResponseBlocks.trailersOK)
+    }
+
+    /// Answers with one message and status OK.
+    public func sendUnary(_ stream: StreamID, _ message: [UInt8]) {
+        sendUnary(stream) { $0.writeBytes(message) }
+    }
+
+    /// Sends one message of a streamed answer; `write` appends it and must not use the connection.
+    /// False when the stream is gone.
+    @discardableResult
+    public func sendMessage(_ stream: StreamID, _ write: (inout ByteBuffer) -> Void) -> Bool {
+        core.sendMessage(stream, write)
+    }
+
+    /// Sends one message of a streamed answer. False when the stream is gone.
+    @discardableResult
+    public func sendMessage(_ stream: StreamID, _ message: [UInt8]) -> Bool {
+        core.sendMessage(stream) { $0.writeBytes(message) }
+    }
+
+    /// Ends an answer after everything sent before. `trailers` are extra fields with lower-case
+    /// names; their values may hold any text and are percent-encoded like `grpc-message`.
+    public func finish(
+        _ stream: StreamID, _ status: GRPCStatus, trailers: [(name: String, value: String)] = []
+    ) {
+        core.finish(stream, status, trailers: trailers)
+    }
+
+    /// Writes what has gathered, in one write.
+    public func flush() {
+        guard let context, !isFlushing else { return }
+        isFlushing = true
+        repeat {
+            writeAll(context)
+            // A drained stream may be given more, which must not wait for the next occasion.
+            if !core.engine.drained.isEmpty { dispatch?() }
+        } while core.engine.outbound.readableBytes > 0
+        isFlushing = false
+        if core.engine.failure != nil || core.engine.isShutDown { closeAfterWriting() }
+    }
+
+    private func writeAll(_ context: ChannelHandlerContext) {
+        while true {
+            core.engine.pump()
+            guard core.engine.outbound.readableBytes > 0 else { return }
+            // The write may call back into this object (writability, errors), so the core is not
+            // held during it.
+            let bytes = core.engine.takeOutbound()
+            context.writeAndFlush(NIOAny(bytes), promise: nil)
+            core.engine.recycleOutbound(bytes)
+            core.engine.isWritable = context.channel.isWritable
+        }
+    }
+
+    /// Starts a graceful end: the client is told to open no more streams, and the connection closes
+    /// when the open ones have ended. Ending long-lived ones (watches) is the service's part.
+    public func shutDownGracefully() {
+        core.engine.beginShutdown()
+        flush()
+    }
+
+    /// Closes the connection at once.
+    public func close() {
+        context?.close(promise: nil)
+    }
+
+    /// Closes when everything written has left; then gives the client time to read it.
+    private func closeAfterWriting() {
+        guard let context, !isClosing else { return }
+        isClosing = true
+        let channel = context.channel
+        context.close(mode: .output).whenFailure { _ in channel.close(promise: nil) }
+        context.eventLoop.scheduleTask(in: Self.lingerTime) { channel.close(promise: nil) }
+    }
+}

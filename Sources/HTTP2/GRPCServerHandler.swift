@@ -1,0 +1,133 @@
+import NIOCore
+
+/// The SwiftNIO end of the server: one per connection, last in the pipeline.
+///
+/// A read batch is what NIO hands out before `channelReadComplete`; answers that the service gives
+/// meanwhile leave in one write behind it. While the socket takes no more, nothing is read.
+public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler {
+    /// Bytes from the client.
+    public typealias InboundIn = ByteBuffer
+    /// Nothing stands behind this handler.
+    public typealias OutboundIn = Never
+    /// Bytes for the client.
+    public typealias OutboundOut = ByteBuffer
+
+    private let service: Service
+    private let connection: GRPCServerConnection
+    private var isStarted = false
+    private var isDispatching = false
+    private var holdsRead = false
+
+    /// A handler for one connection; the service may be shared within the event loop.
+    public init(service: Service, limits: HTTP2Limits = HTTP2Limits()) {
+        self.service = service
+        connection = GRPCServerConnection(limits: limits)
+    }
+
+    /// Starts at once on a channel that is active already.
+    public func handlerAdded(context: ChannelHandlerContext) {
+        if context.channel.isActive { start(context) }
+    }
+
+    /// Starts.
+    public func channelActive(context: ChannelHandlerContext) {
+        start(context)
+        context.fireChannelActive()
+    }
+
+    /// Ends without the channel.
+    public func handlerRemoved(context: ChannelHandlerContext) {
+        end()
+    }
+
+    /// Ends with the channel.
+    public func channelInactive(context: ChannelHandlerContext) {
+        end()
+        context.fireChannelInactive()
+    }
+
+    private func start(_ context: ChannelHandlerContext) {
+        guard !isStarted else { return }
+        isStarted = true
+        connection.attach(context)
+        connection.dispatch = { [unowned self] in self.dispatchEvents() }
+        service.connectionOpened(connection)
+        connection.flush()
+    }
+
+    private func end() {
+        guard connection.isOpen else { return }
+        connection.detach()
+        service.connectionClosed(connection)
+    }
+
+    /// Hands what the bytes mean to the service.
+    public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        connection.core.engine.receive(
+            unwrapInboundIn(data), nowNanoseconds: NIODeadline.now().uptimeNanoseconds)
+        dispatchEvents()
+    }
+
+    /// Ends the read batch: one write takes all answers.
+    public func channelReadComplete(context: ChannelHandlerContext) {
+        service.readBatchComplete(on: connection)
+        connection.flush()
+        context.fireChannelReadComplete()
+    }
+
+    /// Reads only while the socket takes what we write.
+    public func read(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            context.read()
+        } else {
+            holdsRead = true
+        }
+    }
+
+    /// Goes on with what waited for the socket.
+    public func channelWritabilityChanged(context: ChannelHandlerContext) {
+        let isWritable = context.channel.isWritable
+        connection.core.engine.isWritable = isWritable
+        if isWritable {
+            connection.flush()
+            if holdsRead {
+                holdsRead = false
+                context.read()
+            }
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    /// A failed socket is closed.
+    public func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+
+    /// Hands out events until there are none. A call of the service may flush, which may bring up
+    /// events again: they are taken by the loop that is already running.
+    private func dispatchEvents() {
+        guard !isDispatching else { return }
+        isDispatching = true
+        defer { isDispatching = false }
+        while connection.isOpen {
+            switch connection.core.nextEvent() {
+            case .needsBytes: return
+            case .request(let id, let head, let isEnd):
+                let tag = service.requestStarted(id, head, on: connection)
+                connection.core.setTag(id, tag)
+                if isEnd { service.requestEnded(id, tag: tag, on: connection) }
+            case .message(let id, let tag, let message, let isLast):
+                service.messageReceived(id, tag: tag, message, isLast: isLast, on: connection)
+            case .ended(let id, let tag):
+                service.requestEnded(id, tag: tag, on: connection)
+            case .cancelled(let id, let tag):
+                service.streamCancelled(id, tag: tag, on: connection)
+            case .drained(let id, let tag):
+                service.streamDrained(id, tag: tag, on: connection)
+            case .failed:
+                connection.flush()
+                return
+            }
+        }
+    }
+}

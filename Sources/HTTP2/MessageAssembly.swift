@@ -1,0 +1,105 @@
+import NIOCore
+
+/// Why the bytes of a stream are not gRPC messages that we take.
+enum MessageViolation: Equatable {
+    /// The compressed flag is set.
+    case compressed
+    /// The compressed flag is neither 0 nor 1.
+    case invalidFlag
+    /// The announced length is above the limit.
+    case tooLarge(bytes: Int, limit: Int)
+    /// The connection holds too many bytes of incomplete messages.
+    case tooManyAssemblyBytes
+    /// The stream ended inside a message.
+    case truncated
+}
+
+/// A gRPC message of which a part has come.
+struct MessageAssembly {
+    /// Prefix bytes so far, most significant first.
+    private var prefix: UInt64 = 0
+    private var prefixCount = 0
+    /// The announced length, once the prefix is complete and checked.
+    private var expectedBytes = 0
+    private(set) var bytes: [UInt8] = []
+
+    /// True between two messages.
+    var isEmpty: Bool { prefixCount == 0 }
+
+    /// What `take` did.
+    enum Taken {
+        /// All bytes are used up and the message is not complete.
+        case incomplete
+        /// The message is complete; more bytes may be left.
+        case message([UInt8])
+        /// The stream cannot go on.
+        case violation(MessageViolation)
+    }
+
+    /// Takes bytes from `range` of the buffer up to the end of one message and moves the range's
+    /// start behind them.
+    mutating func take(
+        from buffer: ByteBuffer, _ range: inout Range<Int>, maximumMessageBytes: Int
+    ) -> Taken {
+        if prefixCount < HTTP2Constant.messagePrefixBytes {
+            takePrefix(from: buffer, &range)
+            guard prefixCount == HTTP2Constant.messagePrefixBytes else { return .incomplete }
+            switch Self.check(prefix: prefix, maximumMessageBytes: maximumMessageBytes) {
+            case .length(let length): expectedBytes = length
+            case .violation(let violation): return .violation(violation)
+            }
+        }
+        let count = min(expectedBytes - bytes.count, range.count)
+        // Not reserved at once: an announced length costs the peer five bytes, real ones cost it
+        // what they cost us.
+        if count == expectedBytes {
+            bytes = buffer.getBytes(at: range.lowerBound, length: count) ?? []
+        } else if count > 0 {
+            bytes.append(
+                contentsOf: buffer.viewBytes(at: range.lowerBound, length: count) ?? .init())
+        }
+        range = (range.lowerBound + count)..<range.upperBound
+        guard bytes.count == expectedBytes else { return .incomplete }
+        let message = bytes
+        self = MessageAssembly()
+        return .message(message)
+    }
+
+    private mutating func takePrefix(from buffer: ByteBuffer, _ range: inout Range<Int>) {
+        if prefixCount == 0, range.count >= HTTP2Constant.messagePrefixBytes,
+            let flag = buffer.getInteger(at: range.lowerBound, as: UInt8.self),
+            let length = buffer.getInteger(at: range.lowerBound + 1, as: UInt32.self)
+        {
+            prefix = UInt64(flag) << 32 | UInt64(length)
+            prefixCount = HTTP2Constant.messagePrefixBytes
+            range = (range.lowerBound + prefixCount)..<range.upperBound
+            return
+        }
+        while prefixCount < HTTP2Constant.messagePrefixBytes, let first = range.first,
+            let byte = buffer.getInteger(at: first, as: UInt8.self)
+        {
+            prefix = prefix << 8 | UInt64(byte)
+            prefixCount += 1
+            range = (first + 1)..<range.upperBound
+        }
+    }
+
+    private enum PrefixCheck {
+        case length(Int)
+        case violation(MessageViolation)
+    }
+
+    /// Judges the five prefix bytes.
+    private static func check(prefix: UInt64, maximumMessageBytes: Int) -> PrefixCheck {
+        let length = Int(truncatingIfNeeded: prefix & 0xffff_ffff)
+        switch prefix >> 32 {
+        case 0: break
+        case 1: return .violation(.compressed)
+        default: return .violation(.invalidFlag)
+        }
+        guard length <= maximumMessageBytes else {
+            return .violation(.tooLarge(bytes: length, limit: maximumMessageBytes))
+        }
+        return .length(length)
+    }
+}
