@@ -68,15 +68,16 @@ let package = Package(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
         .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
-        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
-        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
-        .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"]),
+        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog"]),
+        .testTarget(name: "ReplicaTests", dependencies: ["Replica"]),
         .testTarget(
-            name: "SystemTests",
+            name: "HTTP2Tests",
             dependencies: [
-                "KVServer", "EtcdWire", "HTTP2",
+                "HTTP2", "EtcdWire",
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOHPACK", package: "swift-nio-http2"),
             ]),
     ],
     swiftLanguageModes: [.v6]
