@@ -68,8 +68,15 @@ let package = Package(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
         .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
-        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog"]),
-        .testTarget(name: "ReplicaTests", dependencies: ["Replica"]),
+        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
+        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
+        .testTarget(
+            name: "SystemTests",
+            dependencies: [
+                "KVServer", "EtcdWire", "HTTP2",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         .testTarget(
             name: "HTTP2Tests",
             dependencies: [
