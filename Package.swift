@@ -76,7 +76,7 @@ let package = Package(
                 "KVServer", "EtcdWire", "HTTP2",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
-            ]),
+            ], exclude: ["Python"]),
         .testTarget(
             name: "HTTP2Tests",
             dependencies: [

@@ -13,6 +13,7 @@ extension Replica {
             apply(bytes, at: next, term: term)
             if isStopping { return }
         }
+        retryLeaseReads()
         serveReads()
         serveLeaseAnswers()
     }
@@ -86,12 +87,17 @@ extension Replica {
     /// Each member tells the cluster its name, client URLs and directory once, and again when they
     /// have changed.
     mutating func announceIfNeeded() {
+        announceAgainAt = .max
         guard core.leader != nil, let known = store.members.first(where: { $0.id == id }),
             known.name != attributes.name || known.clientURLs != attributes.clientURLs
                 || known.directoryID != attributes.directoryID
         else { return }
         proposeInternal(.memberAttributes, attributes.encode())
+        announceAgainAt = now + Replica.announceRetryMicroseconds
     }
+
+    /// Pause before an announcement that wasn't applied is made again: it may have been lost.
+    static let announceRetryMicroseconds: Microseconds = 500_000
 
     /// Proposes an entry nobody waits for; it may be lost, and is proposed again when it matters.
     mutating func proposeInternal(_ kind: EntryKind, _ body: [UInt8]) {

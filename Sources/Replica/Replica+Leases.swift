@@ -157,8 +157,8 @@ extension Replica {
             return
         }
         guard leases.isRunning, !leases.isExpiring(call.lease) else {
-            // The outcome of an expiry under way decides: ask again when it is applied.
-            reads.add(nil, .lease(read), deadline: read.deadline)
+            // The outcome of an expiry under way decides.
+            leaseReadsAwaitingApply.append(read)
             return
         }
         guard let lease = store.lease(call.lease) else {
@@ -176,7 +176,7 @@ extension Replica {
                 clearing[call.lease] = core.lastIndex
             }
             if let index = clearing[call.lease], index > store.appliedIndex {
-                reads.add(nil, .lease(read), deadline: read.deadline)
+                leaseReadsAwaitingApply.append(read)
                 return
             }
             clearing[call.lease] = nil
@@ -192,6 +192,16 @@ extension Replica {
                 outcome: .alive(
                     secondsLeft: left, granted: lease.grantedSeconds, index: store.appliedIndex)),
             to: read.peer)
+    }
+
+    /// Entries were applied: what waited for one of them is confirmed anew.
+    mutating func retryLeaseReads() {
+        guard !leaseReadsAwaitingApply.isEmpty else { return }
+        let waiting = leaseReadsAwaitingApply
+        leaseReadsAwaitingApply.removeAll()
+        for read in waiting where read.deadline > now {
+            reads.add(nil, .lease(read), deadline: read.deadline)
+        }
     }
 
     // MARK: - Answers

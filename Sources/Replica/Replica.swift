@@ -102,7 +102,10 @@ public struct Replica: ~Copyable {
     var reads = PendingReads()
     var leaseCalls: [UInt64: PendingLeaseCall] = [:]
     var leaseCallDeadlines: [(deadline: Microseconds, context: UInt64)] = []
+    /// Lease calls that wait for the outcome of an entry.
+    var leaseReadsAwaitingApply: [LeaseRead] = []
     var leases = LeaseClock()
+    var announceAgainAt: Microseconds = .max
     /// Entries that clear a lease's checkpoint and aren't applied yet.
     var clearing: [Int64: LogIndex] = [:]
 
@@ -205,7 +208,7 @@ public struct Replica: ~Copyable {
         if log.wantsMarker {
             deadline = min(deadline, lastLogActivity + settings.idleMarkerMicroseconds)
         }
-        deadline = min(deadline, progressDeadline)
+        deadline = min(deadline, progressDeadline, announceAgainAt)
         if let lease = leaseCallDeadlines.first { deadline = min(deadline, lease.deadline) }
         if compactionPending || watchersAreBehind {
             deadline = min(deadline, now + Replica.backgroundStepMicroseconds)
@@ -220,6 +223,7 @@ public struct Replica: ~Copyable {
         core.step(.timer, now: now)
         failExpiredRequests()
         runLeaseClock()
+        if now >= announceAgainAt { announceIfNeeded() }
         if log.wantsMarker, now >= lastLogActivity + settings.idleMarkerMicroseconds {
             log.writeMarker()
         }
@@ -231,15 +235,15 @@ public struct Replica: ~Copyable {
 
     /// Runs until consensus and log have nothing more to say to one another.
     mutating func settle() {
-        issueReads()
-        sendForwards()
-        tellCommitInterest()
         repeat {
+            issueReads()
+            sendForwards()
+            tellCommitInterest()
             raftEffects.removeAll(keepingCapacity: true)
             core.flush(into: &raftEffects)
             for effect in raftEffects { carryOut(effect) }
             drainLog()
-        } while !raftEffects.isEmpty || !logOutputs.isEmpty
+        } while !raftEffects.isEmpty || !logOutputs.isEmpty || !forwards.isEmpty
         deliverWatches()
         takeSnapshotIfDue()
         removeObsoleteSnapshots()
@@ -416,6 +420,7 @@ public struct Replica: ~Copyable {
     private mutating func leaderChanged(to leader: MemberID?, term: Term) {
         leases.stop()
         clearing.removeAll()
+        retryLeaseReads()
         effects.append(.leaderChanged(leader: leader, term: term))
         reads.restart()
         if leader != nil {

@@ -79,6 +79,22 @@ struct LeaseTests {
         #expect(try value("a", cluster, on: other) == nil)
     }
 
+    @Test(
+        "a renewal that meets the expiry's entry under way learns its outcome", arguments: [1, 3])
+    func renewalAgainstExpiry(size: Int) throws {
+        let cluster = try TestCluster(size: size, seed: 16)
+        cluster.run(microseconds: 500_000)
+        let lease = try cluster.grant(seconds: 2, on: 0)
+        // The grant was answered within 50 ms; step by step until the expiry is proposed.
+        cluster.run(microseconds: 1_900_000)
+        let before = cluster.nodes[0].status!.lastIndex
+        while cluster.nodes[0].status!.lastIndex == before { cluster.run(microseconds: 100) }
+        let renewal = cluster.leaseCall(.leaseKeepAlive, lease, on: 0)
+        cluster.run(microseconds: 200_000)
+        #expect(
+            TestCluster.integer(3, in: try #require(cluster.responses[renewal]).get()) == nil)
+    }
+
     @Test("many leases that end together need few entries")
     func storm() throws {
         let cluster = try started(seed: 15)

@@ -49,20 +49,6 @@ struct KillTests {
         }
     }
 
-    private func waitUntilServing(_ cluster: ProcessCluster, limit: Duration = .seconds(20)) async {
-        for port in cluster.clientPorts {
-            let deadline = ContinuousClock.now + limit
-            while ContinuousClock.now < deadline {
-                if let client = try? await RawClient.connect(port: port) {
-                    let answer = try? await client.all(prefix: "no such key")
-                    await client.connection.close()
-                    if answer != nil { break }
-                }
-                try? await Task.sleep(for: .milliseconds(20))
-            }
-        }
-    }
-
     private func check(_ cluster: ProcessCluster, _ ledger: Ledger) async throws {
         let acknowledged = await ledger.acknowledged
         #expect(acknowledged.count > 100)
@@ -79,7 +65,7 @@ struct KillTests {
     func oneAtATime() async throws {
         let cluster = try ProcessCluster(size: 3)
         try cluster.startAll()
-        await waitUntilServing(cluster)
+        try await cluster.waitUntilServing()
         let ledger = Ledger()
         let end = ContinuousClock.now + .seconds(8)
         let ports = cluster.clientPorts
@@ -99,7 +85,7 @@ struct KillTests {
             victim = (victim + 1) % 3
         }
         for load in loads { await load.value }
-        await waitUntilServing(cluster)
+        try await cluster.waitUntilServing()
         try await check(cluster, ledger)
     }
 
@@ -107,7 +93,7 @@ struct KillTests {
     func allAtOnce() async throws {
         let cluster = try ProcessCluster(size: 3)
         try cluster.startAll()
-        await waitUntilServing(cluster)
+        try await cluster.waitUntilServing()
         let ledger = Ledger()
         let end = ContinuousClock.now + .seconds(6)
         let ports = cluster.clientPorts
@@ -124,7 +110,7 @@ struct KillTests {
             for position in 0..<3 { try cluster.start(position) }
         }
         for load in loads { await load.value }
-        await waitUntilServing(cluster)
+        try await cluster.waitUntilServing()
         try await check(cluster, ledger)
     }
 
@@ -132,7 +118,7 @@ struct KillTests {
     func failover() async throws {
         let cluster = try ProcessCluster(size: 3)
         try cluster.startAll()
-        await waitUntilServing(cluster)
+        try await cluster.waitUntilServing()
         let leader = try #require(try await leaderPosition(cluster))
         let survivor = (leader + 1) % 3
         let ledger = Ledger()
@@ -165,7 +151,7 @@ struct KillTests {
     func terminate() async throws {
         let cluster = try ProcessCluster(size: 3)
         try cluster.startAll()
-        await waitUntilServing(cluster)
+        try await cluster.waitUntilServing()
         let leader = try #require(try await leaderPosition(cluster))
         let ledger = Ledger()
         let port = cluster.clientPorts[(leader + 1) % 3]

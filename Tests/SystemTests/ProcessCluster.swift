@@ -103,6 +103,25 @@ final class ProcessCluster {
 
     func startAll() throws { for position in processes.indices { try start(position) } }
 
+    /// Waits until every member answers a linearizable read and knows where all others serve.
+    func waitUntilServing(limit: Duration = .seconds(20)) async throws {
+        for (position, port) in clientPorts.enumerated() {
+            let deadline = ContinuousClock.now + limit
+            while true {
+                if let client = try? await RawClient.connect(port: port) {
+                    let answer = try? await client.all(prefix: "no such key")
+                    let announced = try? await client.announcedMembers()
+                    await client.connection.close()
+                    if answer != nil, announced == clientPorts.count { break }
+                }
+                try #require(
+                    ContinuousClock.now < deadline, "n\(position) doesn't serve: \(log(position))")
+                // Nothing tells from outside when a process begins to listen.
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
     func isRunning(_ position: Int) -> Bool { processes[position]?.isRunning ?? false }
 
     /// SIGKILL.

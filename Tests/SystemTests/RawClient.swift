@@ -48,6 +48,23 @@ struct RawClient: Sendable {
         return found
     }
 
+    /// How often a key was put since it was created.
+    func version(of key: String) async throws -> Int64 {
+        var request = RangeRequest()
+        request.key = Array(key.utf8)[...]
+        var message: [UInt8] = []
+        request.encode(into: &message)
+        let answer = try await call(.range, message)
+        return try Etcdserverpb_RangeResponse(serializedBytes: answer).kvs.first?.version ?? 0
+    }
+
+    /// The client URLs of all members, as far as they have announced themselves.
+    func announcedMembers() async throws -> Int {
+        let answer = try Etcdserverpb_MemberListResponse(
+            serializedBytes: try await call(.memberList, []))
+        return answer.members.filter { !$0.clientUrls.isEmpty }.count
+    }
+
     func status() async throws -> Etcdserverpb_StatusResponse {
         try Etcdserverpb_StatusResponse(serializedBytes: try await call(.status, []))
     }

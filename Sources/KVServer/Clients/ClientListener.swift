@@ -16,10 +16,8 @@ final class ClientListener {
         replica: ReplicaLoop, configuration: ServerConfiguration, loop: EventLoop, logger: Logger
     ) {
         self.loop = loop
-        let electionTimeout = configuration.replica.raft.electionTimeoutMicroseconds
         let service = EtcdService(
-            replica: replica, nodeName: configuration.name,
-            electionTimeout: .microseconds(Int64(electionTimeout)), logger: logger)
+            replica: replica, configuration: configuration, logger: logger)
         let health = HealthCheck(replica: replica)
         self.service = service
         self.health = health

@@ -38,6 +38,7 @@ final class EtcdService: GRPCService {
     private let logger: Logger
     private let nodeName: String
     private let electionTimeout: TimeAmount
+    private let maxRequestBytes: Int
     private var sessions: [ObjectIdentifier: Session] = [:]
     private var waiting: [RequestID: Waiting] = [:]
     private var watches: [WatchStreamID: WatchStream] = [:]
@@ -45,10 +46,12 @@ final class EtcdService: GRPCService {
     private var leader: MemberID?
     private var isStopping = false
 
-    init(replica: ReplicaLoop, nodeName: String, electionTimeout: TimeAmount, logger: Logger) {
+    init(replica: ReplicaLoop, configuration: ServerConfiguration, logger: Logger) {
         self.replica = replica
-        self.nodeName = nodeName
-        self.electionTimeout = electionTimeout
+        nodeName = configuration.name
+        maxRequestBytes = configuration.maxRequestBytes
+        electionTimeout = .microseconds(
+            Int64(configuration.replica.raft.electionTimeoutMicroseconds))
         self.logger = logger
     }
 
@@ -124,6 +127,14 @@ final class EtcdService: GRPCService {
         guard let call = ServedCall(method) else { return }
         switch call {
         case .replica(let kind):
+            guard message.count <= maxRequestBytes else {
+                let detail = """
+                    the request has \(message.count) bytes, --max-request-bytes allows \
+                    \(maxRequestBytes)
+                    """
+                fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
+                return
+            }
             submit(kind, message, stream: stream, isStreaming: false, on: connection)
         case .keepAlive:
             submit(.leaseKeepAlive, message, stream: stream, isStreaming: true, on: connection)
