@@ -73,7 +73,7 @@ let package = Package(
         .testTarget(
             name: "SystemTests",
             dependencies: [
-                "KVServer", "EtcdWire", "HTTP2",
+                "KVServer", "DurableLog", "EtcdWire", "HTTP2",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], exclude: ["Python"]),

@@ -430,7 +430,10 @@ public struct DurableLog: ~Copyable {
         var bytes: [UInt8] = []
         let start = offset
         if segmentIsNew {
-            bytes = SegmentHeader(number: segment, epoch: epoch, identity: identity).encoded()
+            bytes = SegmentHeader(
+                number: segment, epoch: epoch, identity: identity,
+                byteCount: UInt64(settings.segmentByteCount)
+            ).encoded()
             segmentIsNew = false
         }
         let frameOffset = start + bytes.count

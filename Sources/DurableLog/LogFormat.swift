@@ -43,6 +43,8 @@ struct SegmentHeader: Equatable {
     var number: UInt64
     var epoch: UInt64
     var identity: DirectoryIdentity
+    /// Size of the file, so that one that was cut short is noticed.
+    var byteCount: UInt64
 
     func encoded() -> [UInt8] {
         var bytes = LogFormat.segmentMagic
@@ -54,6 +56,7 @@ struct SegmentHeader: Equatable {
         bytes.appendInteger(identity.memberID)
         bytes.appendInteger(identity.directoryID.high)
         bytes.appendInteger(identity.directoryID.low)
+        bytes.appendInteger(byteCount)
         bytes.appendInteger(CRC32C.checksum(bytes))
         bytes += [UInt8](repeating: 0, count: LogFormat.sectorByteCount - bytes.count)
         return bytes
@@ -72,7 +75,7 @@ struct SegmentHeader: Equatable {
         guard sector.count == LogFormat.sectorByteCount,
             Array(sector.prefix(8)) == LogFormat.segmentMagic
         else { return .invalid }
-        let length = 8 + 4 + 7 * 8 - 8
+        let length = 8 + 4 + 7 * 8
         guard
             bytes.loadInteger(UInt32.self, at: length) == CRC32C.checksum(sector.prefix(length))
         else { return .invalid }
@@ -87,7 +90,8 @@ struct SegmentHeader: Equatable {
                     memberID: bytes.loadInteger(UInt64.self, at: 36),
                     directoryID: DirectoryID(
                         high: bytes.loadInteger(UInt64.self, at: 44),
-                        low: bytes.loadInteger(UInt64.self, at: 52)))))
+                        low: bytes.loadInteger(UInt64.self, at: 52))),
+                byteCount: bytes.loadInteger(UInt64.self, at: 60)))
     }
 }
 

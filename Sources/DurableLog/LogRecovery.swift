@@ -45,7 +45,10 @@ public enum LogRecovery {
             }
             var frame = BatchFrame()
             frame.appendState(vote: RecordedVote(term: 0, vote: 0), base: base)
-            let header = SegmentHeader(number: 1, epoch: 1, identity: identity).encoded()
+            let header = SegmentHeader(
+                number: 1, epoch: 1, identity: identity,
+                byteCount: UInt64(settings.segmentByteCount)
+            ).encoded()
             let batch = frame.sealed(
                 seed: LogFormat.seed(segment: 1, directory: identity.directoryID), epoch: 1,
                 batchNumber: 1, syncedSegment: 1, syncedOffset: 0, commitIndex: base.index)
@@ -157,6 +160,11 @@ private struct Scan {
             guard header.number == number else {
                 throw .corrupt(
                     file: file, offset: 0, reason: "it says it is segment \(header.number)")
+            }
+            guard UInt64(bytes.count) == header.byteCount else {
+                throw .corrupt(
+                    file: file, offset: bytes.count,
+                    reason: "it has \(bytes.count) bytes, but was made with \(header.byteCount)")
             }
         }
         var offset = LogFormat.sectorByteCount

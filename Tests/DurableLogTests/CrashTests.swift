@@ -188,6 +188,15 @@ struct DamageTests {
         #expect(recovered.tornTail == "\(segment) at byte \(12 * 512)")
     }
 
+    @Test("a segment that was cut short is corruption, wherever the cut is", arguments: [1, 5, 12])
+    func shortSegment(sectors: Int) throws {
+        var disk = try tenBatches(marker: true)
+        disk.cut(segment, to: sectors * 512)
+        #expect(throws: LogError.self) {
+            _ = try LogRecovery.open(&disk, identity: testIdentity)
+        }
+    }
+
     @Test("a missing segment is named")
     func missingSegment() throws {
         var disk = try tenBatches(marker: true)

@@ -142,7 +142,7 @@ final class ProcessCluster {
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program to its end, which comes by force after a minute: a test fails, it never hangs.
 func run(
     _ program: String, _ arguments: [String], environment: [String: String] = [:],
     input: String? = nil
@@ -165,6 +165,10 @@ func run(
         process.standardInput = FileHandle.nullDevice
         try process.run()
     }
+    let identifier = process.processIdentifier
+    let reaper = DispatchWorkItem { kill(identifier, SIGKILL) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + 60, execute: reaper)
+    defer { reaper.cancel() }
     let outputData = output.fileHandleForReading.readDataToEndOfFile()
     let errorData = errors.fileHandleForReading.readDataToEndOfFile()
     process.waitUntilExit()

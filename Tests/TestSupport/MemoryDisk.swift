@@ -136,6 +136,13 @@ public struct MemoryDisk: Disk {
         files[id]!.durable[offset] ^= 0x10
     }
 
+    /// Cuts a file short for good.
+    public mutating func cut(_ file: String, to byteCount: Int) {
+        let id = names[file]!
+        files[id]!.volatile.removeLast(files[id]!.volatile.count - byteCount)
+        files[id]!.durable = files[id]!.volatile
+    }
+
     /// Loses a file for good.
     public mutating func drop(_ file: String) {
         names[file] = nil
