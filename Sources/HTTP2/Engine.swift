@@ -59,7 +59,10 @@ struct Engine<Parsed>: ~Copyable {
     /// Frames to write; the owner takes it with `takeOutbound`.
     var outbound = ByteBuffer()
 
+    /// The newest stream of the peer that was looked at; what GOAWAY names.
     var lastPeerStreamID: UInt32 = 0
+    /// The newest stream of the peer, refused ones included; above it all are idle.
+    var highestPeerStreamID: UInt32 = 0
     var nextLocalStreamID: UInt32 = 1
     var hasReceivedSettings = false
     var failure: HTTP2ConnectionError?
@@ -265,7 +268,7 @@ struct Engine<Parsed>: ~Copyable {
     func isIdle(_ id: UInt32) -> Bool {
         let isPeers = (id % 2 == 1) == (role == .server)
         switch (role, isPeers) {
-        case (.server, true): return id > lastPeerStreamID
+        case (.server, true): return id > highestPeerStreamID
         case (.client, false): return id >= nextLocalStreamID
         case (.server, false), (.client, true): return true
         }

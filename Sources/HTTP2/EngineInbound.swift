@@ -124,8 +124,8 @@ extension Engine {
         guard !isIdle(header.streamID) else {
             throw HTTP2ConnectionError(.protocolError, "DATA on an idle stream")
         }
+        try countControlFrame()
         if !recentlyReset.contains(header.streamID) {
-            try countControlFrame()
             writeReset(header.streamID, .streamClosed)
         }
         return nil
@@ -313,9 +313,10 @@ extension Engine {
         guard role == .server, id % 2 == 1 else {
             throw HTTP2ConnectionError(.protocolError, "HEADERS on a stream of the wrong side")
         }
+        highestPeerStreamID = id
         if case .final = shutdown {
             try countControlFrame()
-            outbound.writeResetStreamFrame(id, .refusedStream)
+            writeReset(id, .refusedStream)
             return nil
         }
         lastPeerStreamID = id
