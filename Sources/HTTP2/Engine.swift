@@ -1,4 +1,5 @@
 import NIOCore
+import NIOHPACK
 
 /// HTTP/2 of one connection, either end, as a value: bytes in, events and bytes out.
 ///
@@ -115,7 +116,7 @@ struct Engine<Parsed>: ~Copyable {
 
     init(
         role: Role, limits: HTTP2Limits,
-        parse: @escaping (HPACKFields, _ opening: Bool) -> Parsed
+        parse: @escaping (HPACKHeaders, _ opening: Bool) -> Parsed
     ) {
         self.role = role
         self.limits = limits

@@ -1,7 +1,4 @@
 import NIOCore
-import NIOHPACK
-
-typealias HPACKFields = HPACKHeaders
 
 /// What a frame does, by type (RFC 9113 section 6) and by the state of its stream (section 5.1).
 extension Engine {

@@ -284,6 +284,32 @@ struct LoopbackTests {
         }
     }
 
+    @Test("a small window is granted again as it is read") func smallWindow() async throws {
+        var configuration = GRPCClientConfiguration(authority: "localhost")
+        configuration.limits.streamReceiveWindowBytes = 30_000
+        try await withConnection(configuration: configuration) { connection in
+            let stream = connection.openStream(GRPCRequest(path: "/source"))
+            for _ in 0..<50 { #expect(try await stream.receive()?.count == 10_004) }
+            stream.cancel()
+        }
+    }
+
+    @Test("a call that is given up makes room for one that waits") func waitingBehindCancelled()
+        async throws
+    {
+        var limits = HTTP2Limits()
+        limits.maximumConcurrentStreams = 1
+        try await withConnection(serverLimits: limits) { connection in
+            _ = try await connection.unary(GRPCRequest(path: "/echo"), [0])
+            let silent = connection.openStream(GRPCRequest(path: "/silent"))
+            async let answer = connection.unary(GRPCRequest(path: "/echo"), [5])
+            try await Task.sleep(for: .milliseconds(30))
+            silent.cancel()
+            let message = try await answer
+            #expect(message == [5])
+        }
+    }
+
     @Test("calls beyond the server's stream limit wait their turn") func streamLimit()
         async throws
     {

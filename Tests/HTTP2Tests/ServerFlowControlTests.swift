@@ -79,7 +79,9 @@ struct ServerFlowControlTests {
         let server = ServerHarness()
         server.open(1)
         server.core.engine.isWritable = false
-        for value: UInt8 in 1...3 { server.core.sendMessage(StreamID(1)) { $0.writeBytes([value]) } }
+        for value: UInt8 in 1...3 {
+            server.core.sendMessage(StreamID(1)) { $0.writeBytes([value]) }
+        }
         server.core.finish(StreamID(1), .ok, trailers: [])
         #expect(server.sent().map(\.type) == [1])
         #expect(server.unsentBytes == 18)

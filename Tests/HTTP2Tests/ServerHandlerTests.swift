@@ -11,6 +11,7 @@ final class RecordingService: GRPCService {
     var log: [String] = []
     var connections: [GRPCServerConnection] = []
     var onMessage: ((StreamID, [UInt8], Bool, GRPCServerConnection) -> Void)?
+    var onStart: ((StreamID, GRPCServerConnection) -> Void)?
     var onDrained: ((StreamID, GRPCServerConnection) -> Void)?
 
     func connectionOpened(_ connection: GRPCServerConnection) {
@@ -22,6 +23,7 @@ final class RecordingService: GRPCService {
         _ stream: StreamID, _ head: RequestHead, on connection: GRPCServerConnection
     ) -> UInt64 {
         log.append("start \(stream) \(head.path)")
+        onStart?(stream, connection)
         return UInt64(stream.rawValue) * 10
     }
 
@@ -126,6 +128,17 @@ struct ServerHandlerTests {
         let sent = try writes(channel)
         #expect(sent.count == 1)
         #expect(sent[0].count == 9)
+    }
+
+    @Test("a request finished at its start is not heard of again") func finishedAtStart() throws {
+        let channel = try connect()
+        try handshake(channel)
+        service.onStart = { stream, connection in
+            connection.finish(stream, GRPCStatus(.unimplemented, "no such method"))
+        }
+        try read(channel, [.headers(1, hpackBlock(requestFields), end: true)] + request(3))
+        #expect(!service.takeLog().contains { $0.hasPrefix("end") || $0.hasPrefix("message") })
+        #expect(service.connections[0].openStreamCount == 0)
     }
 
     @Test("answers given later leave with their flush") func laterAnswers() throws {
@@ -310,7 +323,8 @@ struct ProtocolSnifferTests {
     @Test("a failing configuration closes the connection") func failure() throws {
         struct Refusal: Error {}
         let channel = EmbeddedChannel(
-            handler: ProtocolSniffer(http2: { _ in throw Refusal() }, http1: { _ in throw Refusal() })
+            handler: ProtocolSniffer(
+                http2: { _ in throw Refusal() }, http1: { _ in throw Refusal() })
         )
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         #expect(throws: Refusal.self) { try channel.writeInbound(ByteBuffer(string: "GET /")) }

@@ -23,12 +23,13 @@ struct ServerMessageTests {
                     .data(1, Array(bytes[second...]), end: true))
                 let last = second < bytes.count
                 #expect(
-                    server.events.dropFirst() == (last
-                        ? [.message(1, tag: 1_001, message, isLast: true)]
-                        : [
-                            .message(1, tag: 1_001, message, isLast: false),
-                            .ended(1, tag: 1_001),
-                        ]))
+                    server.events.dropFirst()
+                        == (last
+                            ? [.message(1, tag: 1_001, message, isLast: true)]
+                            : [
+                                .message(1, tag: 1_001, message, isLast: false),
+                                .ended(1, tag: 1_001),
+                            ]))
                 #expect(server.assemblyBytes == 0)
             }
         }
@@ -149,7 +150,11 @@ struct ServerMessageTests {
             position = next
             for frame in server.sent() where frame.type == 8 {
                 let increment = Int(word(frame.payload[...]))
-                if frame.stream == 0 { connectionGranted += increment } else { granted += increment }
+                if frame.stream == 0 {
+                    connectionGranted += increment
+                } else {
+                    granted += increment
+                }
             }
         }
         #expect(messages(server.events) == [message])

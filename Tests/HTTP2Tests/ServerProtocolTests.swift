@@ -52,7 +52,8 @@ struct ServerProtocolTests {
     static let openAndEnd = TestFrame.headers(1, hpackBlock(requestFields), end: true)
 
     /// Small when compressed: a long value once, then its index.
-    static let largeList = Array(repeatElement(("x", String(repeating: "v", count: 1_000)), count: 17))
+    static let largeList = Array(
+        repeatElement(("x", String(repeating: "v", count: 1_000)), count: 17))
 
     static let connectionBreaches: [Breach] = [
         .init(description: "DATA on stream 0", code: 1, frames: [.data(0, [1])]),
@@ -217,7 +218,8 @@ struct ServerProtocolTests {
             ]),
     ]
 
-    @Test("a breach of a stream rule ends the stream, and the connection goes on",
+    @Test(
+        "a breach of a stream rule ends the stream, and the connection goes on",
         arguments: streamBreaches)
     func streamBreach(_ breach: Breach) {
         let server = ServerHarness()
@@ -384,7 +386,8 @@ struct ServerProtocolTests {
         .init(description: "SETTINGS", frames: [.settings([(4, 1)]), .settings([(4, 2)])]),
         .init(description: "SETTINGS acknowledgements", frames: [.settingsAck]),
         .init(
-            description: "PRIORITY", frames: [TestFrame(type: 2, stream: 1, payload: [0, 0, 0, 0, 0])]
+            description: "PRIORITY",
+            frames: [TestFrame(type: 2, stream: 1, payload: [0, 0, 0, 0, 0])]
         ),
         .init(description: "empty DATA", frames: [.data(1, [])]),
         .init(description: "WINDOW_UPDATE", frames: [.windowUpdate(3, 1)]),
