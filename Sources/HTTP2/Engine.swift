@@ -1,4 +1,5 @@
 import NIOCore
+import NIOHPACK
 
 /// HTTP/2 of one connection, either end, as a value: bytes in, events and bytes out.
 ///
@@ -59,7 +60,10 @@ struct Engine<Parsed>: ~Copyable {
     /// Frames to write; the owner takes it with `takeOutbound`.
     var outbound = ByteBuffer()
 
+    /// The newest stream of the peer that was looked at; what GOAWAY names.
     var lastPeerStreamID: UInt32 = 0
+    /// The newest stream of the peer, refused ones included; above it all are idle.
+    var highestPeerStreamID: UInt32 = 0
     var nextLocalStreamID: UInt32 = 1
     var hasReceivedSettings = false
     var failure: HTTP2ConnectionError?
@@ -112,7 +116,7 @@ struct Engine<Parsed>: ~Copyable {
 
     init(
         role: Role, limits: HTTP2Limits,
-        parse: @escaping (HPACKFields, _ opening: Bool) -> Parsed
+        parse: @escaping (HPACKHeaders, _ opening: Bool) -> Parsed
     ) {
         self.role = role
         self.limits = limits
@@ -265,7 +269,7 @@ struct Engine<Parsed>: ~Copyable {
     func isIdle(_ id: UInt32) -> Bool {
         let isPeers = (id % 2 == 1) == (role == .server)
         switch (role, isPeers) {
-        case (.server, true): return id > lastPeerStreamID
+        case (.server, true): return id > highestPeerStreamID
         case (.client, false): return id >= nextLocalStreamID
         case (.server, false), (.client, true): return true
         }

@@ -1,7 +1,4 @@
 import NIOCore
-import NIOHPACK
-
-typealias HPACKFields = HPACKHeaders
 
 /// What a frame does, by type (RFC 9113 section 6) and by the state of its stream (section 5.1).
 extension Engine {
@@ -124,8 +121,8 @@ extension Engine {
         guard !isIdle(header.streamID) else {
             throw HTTP2ConnectionError(.protocolError, "DATA on an idle stream")
         }
+        try countControlFrame()
         if !recentlyReset.contains(header.streamID) {
-            try countControlFrame()
             writeReset(header.streamID, .streamClosed)
         }
         return nil
@@ -313,9 +310,10 @@ extension Engine {
         guard role == .server, id % 2 == 1 else {
             throw HTTP2ConnectionError(.protocolError, "HEADERS on a stream of the wrong side")
         }
+        highestPeerStreamID = id
         if case .final = shutdown {
             try countControlFrame()
-            outbound.writeResetStreamFrame(id, .refusedStream)
+            writeReset(id, .refusedStream)
             return nil
         }
         lastPeerStreamID = id

@@ -7,7 +7,7 @@ public final class GRPCClientConnection: Sendable {
     public let channel: any Channel
     private let handler: NIOLoopBound<GRPCClientHandler>
     private let nextID = Atomic<UInt64>(1)
-    private let maximumUnsentBytes: Int
+    private let limits: HTTP2Limits
 
     /// Adds the client to the end of a channel's pipeline; call it on the channel's event loop, in
     /// the bootstrap's channel initializer. Calls made before the channel is connected wait for it.
@@ -18,14 +18,13 @@ public final class GRPCClientConnection: Sendable {
         let handler = GRPCClientHandler(configuration: configuration)
         try channel.pipeline.syncOperations.addHandler(handler)
         return GRPCClientConnection(
-            channel: channel, handler: handler,
-            maximumUnsentBytes: configuration.limits.drainedBytes)
+            channel: channel, handler: handler, limits: configuration.limits)
     }
 
-    private init(channel: any Channel, handler: GRPCClientHandler, maximumUnsentBytes: Int) {
+    private init(channel: any Channel, handler: GRPCClientHandler, limits: HTTP2Limits) {
         self.channel = channel
         self.handler = NIOLoopBound(handler, eventLoop: channel.eventLoop)
-        self.maximumUnsentBytes = maximumUnsentBytes
+        self.limits = limits
     }
 
     /// Completes when the connection is closed.
@@ -60,7 +59,7 @@ public final class GRPCClientConnection: Sendable {
     /// Opens a streaming call. It begins at once, without waiting for a message.
     public func openStream(_ request: GRPCRequest) -> GRPCClientStream {
         let id = takeID()
-        let mailbox = GRPCClientStream.Mailbox(maximumUnsentBytes: maximumUnsentBytes)
+        let mailbox = GRPCClientStream.Mailbox(limits: limits)
         channel.eventLoop.execute { [handler] in
             handler.value.start(id, ClientCall(request, .stream(mailbox)))
         }

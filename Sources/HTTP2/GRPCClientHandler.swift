@@ -267,7 +267,7 @@ final class GRPCClientHandler: ChannelDuplexHandler {
 
     /// Starts what waited for the server to allow more streams.
     private func openWaiting() {
-        while core.canOpenStream, !isDraining, let id = waiting.popFirst() {
+        while closedReason == nil, core.canOpenStream, !isDraining, let id = waiting.popFirst() {
             if let call = calls[id] { open(id, call) }
         }
     }
@@ -344,6 +344,7 @@ final class GRPCClientHandler: ChannelDuplexHandler {
     private func flush() {
         guard let context, context.channel.isActive, !isFlushing else { return }
         isFlushing = true
+        openWaiting()
         repeat {
             core.engine.pump()
             guard core.engine.outbound.readableBytes > 0 else { break }

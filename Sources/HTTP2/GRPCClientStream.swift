@@ -112,14 +112,15 @@ extension GRPCClientStream {
             var outcome: ClientCore.Outcome?
         }
 
-        /// Consumed bytes are handed back in portions of this size.
-        private static let creditBytes = 65_536
-
         private let state = Mutex(State())
         private let maximumUnsentBytes: Int
+        /// Consumed bytes are handed back in portions of this size: a quarter of the window, so
+        /// that what is not handed back yet never keeps the window from being granted again.
+        private let creditBytes: Int
 
-        init(maximumUnsentBytes: Int) {
-            self.maximumUnsentBytes = maximumUnsentBytes
+        init(limits: HTTP2Limits) {
+            maximumUnsentBytes = limits.drainedBytes
+            creditBytes = limits.streamReceiveWindowBytes / 4
         }
 
         // MARK: Called by tasks
@@ -167,7 +168,7 @@ extension GRPCClientStream {
             await withCheckedContinuation { continuation in
                 let ready = state.withLock { state -> Next? in
                     precondition(state.receiver == nil, "two tasks receive from one stream")
-                    if let next = Self.take(&state) { return next }
+                    if let next = take(&state) { return next }
                     state.receiver = continuation
                     return nil
                 }
@@ -175,7 +176,7 @@ extension GRPCClientStream {
             }
         }
 
-        private static func take(_ state: inout State) -> Next? {
+        private func take(_ state: inout State) -> Next? {
             if let message = state.inbox.popFirst() {
                 state.consumedBytes += message.count + HTTP2Constant.messagePrefixBytes
                 var credit = 0
@@ -210,7 +211,7 @@ extension GRPCClientStream {
             let resumption = state.withLock {
                 state -> (CheckedContinuation<Next, Never>, Next)? in
                 change(&state)
-                guard let receiver = state.receiver, let next = Self.take(&state) else {
+                guard let receiver = state.receiver, let next = take(&state) else {
                     return nil
                 }
                 state.receiver = nil

@@ -115,7 +115,9 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
             case .request(let id, let head, let isEnd):
                 let tag = service.requestStarted(id, head, on: connection)
                 connection.core.setTag(id, tag)
-                if isEnd { service.requestEnded(id, tag: tag, on: connection) }
+                if isEnd, connection.core.isUnanswered(id) {
+                    service.requestEnded(id, tag: tag, on: connection)
+                }
             case .message(let id, let tag, let message, let isLast):
                 service.messageReceived(id, tag: tag, message, isLast: isLast, on: connection)
             case .ended(let id, let tag):

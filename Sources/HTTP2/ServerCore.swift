@@ -35,6 +35,11 @@ struct ServerCore: ~Copyable {
         engine.streams[slot].tag = tag
     }
 
+    /// True while the owner still owes the stream an answer.
+    func isUnanswered(_ id: StreamID) -> Bool {
+        engine.streams.find(id.rawValue).map { !engine.isAnswered($0) } ?? false
+    }
+
     /// The next event, after answering what needs no owner.
     mutating func nextEvent() -> Event {
         while true {
