@@ -46,6 +46,7 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .target(
@@ -62,11 +63,20 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
-        .testTarget(name: "RaftCoreTests", dependencies: ["RaftCore"]),
+        .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
+        .testTarget(
+            name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
         .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
-        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog"]),
-        .testTarget(name: "ReplicaTests", dependencies: ["Replica"]),
+        .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
+        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
+        .testTarget(
+            name: "SystemTests",
+            dependencies: [
+                "KVServer", "DurableLog", "EtcdWire", "HTTP2",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ], exclude: ["Python"]),
         .testTarget(
             name: "HTTP2Tests",
             dependencies: [

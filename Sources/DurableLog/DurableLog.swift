@@ -1,1 +1,475 @@
-// Replaced by the module's own files in the commits that follow.
+//  DurableLog: the member's log and snapshots on disk, as a state machine.
+//
+//  `DurableLog` decides what is written where and what a completed write proves; it performs no
+//  I/O. It yields `DiskOperation`s, which a thread (or a simulated disk) carries out blindly, and
+//  takes their completions. `LogRecovery` reads a directory back when a member starts.
+//
+//  What it promises
+//  - A token completes only when its records, and all before them, are on the platters.
+//  - One stream holds entries, term and vote, truncations and the log's base, in the order they
+//    were decided; a prefix of the stream is what survives a crash.
+//  - At most one batch is unsynced at any time, and a sector that was synced is never rewritten. So
+//    a torn tail can be told from corruption: a tear has no valid frame behind it.
+//  - Any error of a write or a sync ends the log for good: after a failed `fsync` the kernel may
+//    have dropped the data and marked the pages clean.
+//
+//  What it doesn't do
+//  - It doesn't know what entries mean; their bytes and the configuration are opaque.
+//  - It doesn't recycle segments: a fresh, zeroed file is prepared ahead of need instead, and a
+//    frame of an earlier life can't turn up in it.
+//
+//  docs/storage-format.md describes every byte.
+
+/// How the log uses its disk.
+public struct DurableLogSettings: Equatable, Sendable {
+    /// Size of a segment file, fixed when it is created.
+    public var segmentByteCount = 16 << 20
+    /// Size beyond which a batch takes no further record.
+    public var maxBatchPayloadBytes = 4 << 20
+
+    /// The defaults.
+    public init() {}
+}
+
+/// A position in the log with the opaque configuration in force there.
+public struct LogBase: Equatable, Sendable {
+    /// Index of the last entry that the base replaces.
+    public var index: UInt64
+    /// Term of that entry.
+    public var term: UInt64
+    /// Hash chain up to it.
+    public var chain: UInt64
+    /// The cluster's configuration at that point, encoded by the owner.
+    public var configuration: [UInt8]
+
+    /// Creates a base.
+    public init(index: UInt64, term: UInt64, chain: UInt64, configuration: [UInt8]) {
+        self.index = index
+        self.term = term
+        self.chain = chain
+        self.configuration = configuration
+    }
+}
+
+/// An entry on its way to or from the disk.
+public struct LogEntry: Equatable, Sendable {
+    /// Its position in the log.
+    public var index: UInt64
+    /// Its term.
+    public var term: UInt64
+    /// Its content.
+    public var bytes: [UInt8]
+
+    /// Creates an entry.
+    public init(index: UInt64, term: UInt64, bytes: [UInt8]) {
+        self.index = index
+        self.term = term
+        self.bytes = bytes
+    }
+}
+
+/// Term and vote as recorded.
+public struct RecordedVote: Equatable, Sendable {
+    /// The latest term seen.
+    public var term: UInt64
+    /// Whom the member voted for in it; zero for nobody.
+    public var vote: UInt64
+
+    /// Creates a record.
+    public init(term: UInt64, vote: UInt64) {
+        self.term = term
+        self.vote = vote
+    }
+}
+
+/// What the log wants its owner to do or to know.
+public enum LogOutput: Equatable, Sendable {
+    /// Carry this out and report `completed`.
+    case perform(DiskOperation)
+    /// The append with this token and all before it are on disk.
+    case durable(token: UInt64)
+    /// The entries asked for by `read`.
+    case entries(request: UInt64, [LogEntry])
+    /// The entries asked for can't be had (they were compacted meanwhile).
+    case entriesGone(request: UInt64)
+    /// The log is at its end; the member must stop.
+    case failed(LogError)
+}
+
+/// The log of one member while it runs.
+public struct DurableLog: ~Copyable {
+    private enum Purpose {
+        case batch(removableThrough: UInt64?)
+        case createSegment(number: UInt64)
+        case removeSegments
+        case read(request: UInt64, range: ClosedRange<UInt64>, expected: [BatchLocation])
+    }
+    private struct OpenBatch {
+        var frame: BatchFrame
+        var tokens: [UInt64] = []
+        var entries: ClosedRange<UInt64>?
+        var removableThrough: UInt64?
+        /// Term and vote, and the base, once this batch is written; nil where it changes nothing.
+        var vote: RecordedVote?
+        var base: LogBase?
+    }
+
+    private let settings: DurableLogSettings
+    private let identity: DirectoryIdentity
+    private let epoch: UInt64
+    /// As of the last append.
+    private var vote: RecordedVote
+    private var base: LogBase
+    /// As of the last batch handed to the disk: what a new segment begins with. Records still
+    /// queued must not show there before their turn.
+    private var writtenVote: RecordedVote
+    private var writtenBase: LogBase
+    private var queue: [OpenBatch] = []
+    private var commitIndex: UInt64 = 0
+
+    private var segment: UInt64
+    private var offset: Int
+    private var segmentIsNew: Bool
+    /// Where the last batch ends; it is synced before the next one is written.
+    private var previousEnd: (segment: UInt64, offset: Int)
+    private var readySegment: UInt64?
+    private var isCreatingSegment = false
+    private var nextBatchNumber: UInt64
+    private var locations: BatchIndex
+
+    private var inFlight: [UInt64: Purpose] = [:]
+    private var isWriting = false
+    private var writingTokens: [UInt64] = []
+    private var hasUnmarkedBatch = false
+    private var nextOperationID: UInt64 = 1
+    private var failure: LogError?
+    private var outputs: [LogOutput] = []
+
+    /// Continues a recovered log. The first batch opens a new epoch, so nothing a torn tail left
+    /// behind can be mistaken for what is written from now on.
+    public init(
+        continuing recovered: RecoveredLog, identity: DirectoryIdentity,
+        settings: DurableLogSettings
+    ) {
+        self.settings = settings
+        self.identity = identity
+        self.epoch = recovered.epoch + 1
+        self.vote = recovered.vote
+        self.base = recovered.base
+        self.writtenVote = recovered.vote
+        self.writtenBase = recovered.base
+        self.commitIndex = recovered.commitIndex
+        self.segment = recovered.tail.segment
+        self.offset = recovered.tail.offset
+        self.segmentIsNew = false
+        self.previousEnd = (recovered.tail.segment, recovered.tail.offset)
+        self.nextBatchNumber = recovered.tail.nextBatchNumber
+        self.locations = recovered.locations
+        openBatchIfNeeded()
+        queue[0].frame.appendState(vote: vote, base: base)
+    }
+
+    /// Bytes accepted but not yet known to be on disk.
+    public var unsyncedByteCount: Int { queue.reduce(0) { $0 + $1.frame.byteCount } }
+
+    /// Whether nothing is under way.
+    public var isIdle: Bool { queue.isEmpty && !isWriting }
+
+    /// Whether an idle marker would protect the last batch (see `writeMarker`).
+    public var wantsMarker: Bool { hasUnmarkedBatch && isIdle }
+
+    // MARK: - Appending
+
+    /// Records to append as one unit; all may be absent, which makes a barrier.
+    public struct Append: Sendable {
+        /// Term and vote from now on.
+        public var vote: RecordedVote?
+        /// A snapshot that replaces the whole log; its file is durable already.
+        public var reset: LogBase?
+        /// Entries behind this index no longer exist.
+        public var truncation: UInt64?
+        /// New entries, consecutive.
+        public var entries: [LogEntry]
+
+        /// Creates an append.
+        public init(
+            vote: RecordedVote? = nil, reset: LogBase? = nil, truncation: UInt64? = nil,
+            entries: [LogEntry] = []
+        ) {
+            self.vote = vote
+            self.reset = reset
+            self.truncation = truncation
+            self.entries = entries
+        }
+    }
+
+    /// Queues records; `durable(token)` follows when they are on disk.
+    ///
+    /// - Parameter commitIndex: recorded beside them, so that a restart knows what it may apply.
+    public mutating func append(_ append: Append, token: UInt64, commitIndex: UInt64) {
+        guard failure == nil else { return }
+        self.commitIndex = max(self.commitIndex, commitIndex)
+        if let newVote = append.vote {
+            precondition(newVote.term >= vote.term, "a recorded term never decreases")
+            vote = newVote
+            openBatchIfNeeded()
+            queue[queue.count - 1].frame.append(vote: newVote)
+            queue[queue.count - 1].vote = newVote
+        }
+        if let reset = append.reset {
+            base = reset
+            locations.removeAll()
+            openBatchIfNeeded()
+            queue[queue.count - 1].frame.append(reset: reset)
+            for position in queue.indices { queue[position].entries = nil }
+            queue[queue.count - 1].base = reset
+            queue[queue.count - 1].removableThrough = reset.index
+        }
+        if let truncation = append.truncation { truncate(to: truncation) }
+        for entry in append.entries { self.append(entry) }
+        finishAppend(token: token)
+    }
+
+    /// Moves the log's base forward; segments that lie wholly before it are removed once that is
+    /// recorded. A durable snapshot must cover the entries.
+    public mutating func compact(to newBase: LogBase) {
+        guard failure == nil, newBase.index > base.index else { return }
+        base = newBase
+        openBatchIfNeeded()
+        queue[queue.count - 1].frame.append(compaction: newBase)
+        queue[queue.count - 1].base = newBase
+        queue[queue.count - 1].removableThrough = newBase.index
+    }
+
+    /// Writes an empty batch behind the last one. It claims the last batch as synced, so that later
+    /// rot in that batch can't be taken for a torn write. To be called when the log has been idle.
+    public mutating func writeMarker() {
+        guard failure == nil, wantsMarker else { return }
+        hasUnmarkedBatch = false
+        queue.append(OpenBatch(frame: BatchFrame()))
+    }
+
+    private mutating func openBatchIfNeeded() {
+        if let last = queue.last, last.frame.payloadByteCount < settings.maxBatchPayloadBytes {
+            return
+        }
+        queue.append(OpenBatch(frame: BatchFrame()))
+    }
+
+    private mutating func truncate(to index: UInt64) {
+        locations.truncate(to: index)
+        for position in queue.indices {
+            guard let entries = queue[position].entries else { continue }
+            queue[position].entries =
+                entries.lowerBound > index
+                ? nil : entries.lowerBound...min(entries.upperBound, index)
+        }
+        openBatchIfNeeded()
+        queue[queue.count - 1].frame.append(truncation: index)
+    }
+
+    private mutating func append(_ entry: LogEntry) {
+        openBatchIfNeeded()
+        let last = queue.count - 1
+        queue[last].frame.append(entry: entry)
+        let first = queue[last].entries?.lowerBound ?? entry.index
+        queue[last].entries = min(first, entry.index)...entry.index
+    }
+
+    private mutating func finishAppend(token: UInt64) {
+        if let last = queue.indices.last {
+            queue[last].tokens.append(token)
+        } else if isWriting {
+            writingTokens.append(token)  // A barrier: the write under way is the last before it.
+        } else {
+            outputs.append(.durable(token: token))
+        }
+    }
+
+    // MARK: - Reading back
+
+    /// Asks for entries that are no longer in memory. Only durable ones may be asked for.
+    public mutating func read(_ range: ClosedRange<UInt64>, request: UInt64) {
+        guard let found = locations.covering(range) else {
+            outputs.append(.entriesGone(request: request))
+            return
+        }
+        let steps = found.map { location in
+            DiskStep.read(
+                file: SegmentName.file(location.segment), offset: location.offset,
+                byteCount: location.byteCount)
+        }
+        begin(
+            steps, lane: .background,
+            purpose: .read(request: request, range: range, expected: found))
+    }
+
+    // MARK: - Operations
+
+    /// Takes out what the log wants done since the last call.
+    public mutating func drain(into sink: inout [LogOutput]) {
+        startSegmentCreation()
+        startWriting()
+        sink.append(contentsOf: outputs)
+        outputs.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes the outcome of an operation in.
+    public mutating func completed(_ completion: DiskCompletion) {
+        guard let purpose = inFlight.removeValue(forKey: completion.operation) else {
+            preconditionFailure("an operation completed that was never begun")
+        }
+        guard failure == nil else { return }
+        switch completion.result {
+        case .failure(let error):
+            if case .read = purpose, case .missing = error.kind {
+                // A segment that was removed while the read was queued.
+                if case .read(let request, _, _) = purpose {
+                    outputs.append(.entriesGone(request: request))
+                }
+                return
+            }
+            failure = .disk(error)
+            outputs.append(.failed(.disk(error)))
+        case .success(let buffers):
+            succeeded(purpose, buffers: buffers)
+        }
+    }
+
+    private mutating func succeeded(_ purpose: Purpose, buffers: [[UInt8]]) {
+        switch purpose {
+        case .batch(let removableThrough):
+            isWriting = false
+            if let removableThrough { removeSegments(through: removableThrough) }
+            for token in writingTokens { outputs.append(.durable(token: token)) }
+            writingTokens.removeAll(keepingCapacity: true)
+        case .createSegment(let number):
+            isCreatingSegment = false
+            readySegment = number
+        case .removeSegments:
+            break
+        case .read(let request, let range, let expected):
+            finishRead(request, range: range, expected: expected, buffers: buffers)
+        }
+    }
+
+    private mutating func finishRead(
+        _ request: UInt64, range: ClosedRange<UInt64>, expected: [BatchLocation],
+        buffers: [[UInt8]]
+    ) {
+        var entries: [LogEntry] = []
+        for (location, buffer) in zip(expected, buffers) {
+            guard
+                let batch = BatchFrame.parse(buffer, at: 0, seed: seed(location.segment)),
+                let records = try? batch.records(in: buffer)
+            else {
+                let error = LogError.corrupt(
+                    file: SegmentName.file(location.segment), offset: location.offset,
+                    reason: "a batch that was synced no longer matches its checksum")
+                failure = error
+                outputs.append(.failed(error))
+                return
+            }
+            for case .entry(let entry) in records
+            where range.contains(entry.index) && location.entries.contains(entry.index) {
+                // A batch may hold an entry, its truncation and its replacement.
+                while let last = entries.last, last.index >= entry.index { entries.removeLast() }
+                entries.append(entry)
+            }
+        }
+        guard entries.count == range.count else {
+            outputs.append(.entriesGone(request: request))
+            return
+        }
+        outputs.append(.entries(request: request, entries))
+    }
+
+    private func seed(_ segment: UInt64) -> UInt32 {
+        LogFormat.seed(segment: segment, directory: identity.directoryID)
+    }
+
+    private mutating func begin(_ steps: [DiskStep], lane: DiskLane, purpose: Purpose) {
+        let operation = DiskOperation(id: nextOperationID, lane: lane, steps: steps)
+        nextOperationID += 1
+        inFlight[operation.id] = purpose
+        outputs.append(.perform(operation))
+    }
+
+    private mutating func startSegmentCreation() {
+        guard failure == nil, readySegment == nil, !isCreatingSegment else { return }
+        isCreatingSegment = true
+        let number = segment + 1
+        begin(
+            [
+                .create(
+                    file: SegmentName.file(number), byteCount: settings.segmentByteCount),
+                .syncDirectory,
+            ], lane: .background, purpose: .createSegment(number: number))
+    }
+
+    private mutating func startWriting() {
+        guard failure == nil, !isWriting, !queue.isEmpty else { return }
+        let headerByteCount = segmentIsNew ? LogFormat.sectorByteCount : 0
+        if offset + headerByteCount + queue[0].frame.byteCount > settings.segmentByteCount {
+            guard let next = readySegment else { return }  // Its creation is under way.
+            previousEnd = (segment, offset)
+            segment = next
+            offset = 0
+            segmentIsNew = true
+            readySegment = nil
+            queue[0].frame.prependState(vote: writtenVote, base: writtenBase)
+            startSegmentCreation()
+        }
+        writeFirst()
+    }
+
+    private mutating func writeFirst() {
+        let batch = queue.removeFirst()
+        writtenVote = batch.vote ?? writtenVote
+        writtenBase = batch.base ?? writtenBase
+        var bytes: [UInt8] = []
+        let start = offset
+        if segmentIsNew {
+            bytes = SegmentHeader(
+                number: segment, epoch: epoch, identity: identity,
+                byteCount: UInt64(settings.segmentByteCount)
+            ).encoded()
+            segmentIsNew = false
+        }
+        let frameOffset = start + bytes.count
+        let frame = batch.frame.sealed(
+            seed: seed(segment), epoch: epoch, batchNumber: nextBatchNumber,
+            syncedSegment: previousEnd.segment, syncedOffset: UInt64(previousEnd.offset),
+            commitIndex: commitIndex)
+        precondition(
+            frameOffset + frame.count <= settings.segmentByteCount, "a batch outgrows its segment")
+        if bytes.isEmpty { bytes = frame } else { bytes += frame }
+        if let entries = batch.entries {
+            locations.add(
+                BatchLocation(
+                    segment: segment, offset: frameOffset, byteCount: frame.count,
+                    entries: entries))
+        }
+        locations.noteSegment(segment)
+        nextBatchNumber += 1
+        offset = start + bytes.count
+        previousEnd = (segment, offset)
+        isWriting = true
+        writingTokens = batch.tokens
+        hasUnmarkedBatch = !batch.frame.isEmpty
+        let file = SegmentName.file(segment)
+        begin(
+            [.write(file: file, offset: start, bytes: bytes), .sync(file: file)], lane: .log,
+            purpose: .batch(removableThrough: batch.removableThrough))
+    }
+
+    /// Removes segments whose entries all lie at or before `index`, now that the base that makes
+    /// them unnecessary is on disk.
+    private mutating func removeSegments(through index: UInt64) {
+        let removable = locations.removeSegments(through: index, keeping: segment)
+        guard !removable.isEmpty else { return }
+        begin(
+            removable.map { .remove(file: SegmentName.file($0)) } + [.syncDirectory],
+            lane: .background, purpose: .removeSegments)
+    }
+}

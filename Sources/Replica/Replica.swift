@@ -1,1 +1,468 @@
-// Replaced by the module's own files in the commits that follow.
+import DurableLog
+import EtcdWire
+import KVCore
+import RaftCore
+
+//  Replica: one member of the cluster as a state machine.
+//
+//  It joins consensus (RaftCore), the map (KVCore) and the log's bookkeeping (DurableLog): events
+//  go in through `handle`, effects come out. A shell gives it threads, sockets, files and time:
+//  `KVServer` in production, a simulator in tests; both run this very code.
+//
+//  What it promises
+//  - A write is answered when this member has applied it, from its own state, and never before a
+//    quorum has it on disk.
+//  - A read is linearizable unless it asked to be serializable: one read round covers all reads
+//    that arrived together, and is served when the member has applied that far.
+//  - A write goes to one leader at most once. What became of a write whose leader was lost is
+//    told as unknown, unless it provably never left this member.
+//  - Time and randomness enter with events only; two replicas fed the same events stay equal.
+//
+//  What it doesn't do
+//  - It opens no connection: who may talk as which member is checked by the shell's hello.
+//  - It doesn't measure how full a client's socket is; the shell says `watchPaused`.
+
+/// Names a client's call until it is answered; the shell chooses it and never reuses it.
+public typealias RequestID = UInt64
+/// Names a client's watch stream; the shell chooses it and never reuses it.
+public typealias WatchStreamID = UInt64
+
+/// What a member is configured with.
+public struct ReplicaSettings: Sendable {
+    /// Consensus.
+    public var raft = RaftSettings()
+    /// The log.
+    public var log = DurableLogSettings()
+    /// The map.
+    public var store = StoreLimits()
+    /// Operations in each list of a transaction.
+    public var maxTxnOperations = 128
+    /// How long a call may wait before it is answered with an error.
+    public var requestTimeoutMicroseconds: Microseconds = 5_000_000
+    /// Calls that may wait here at the same time; more are refused.
+    public var maxParkedRequests = 100_000
+    /// Log bytes since the last snapshot that lead to the next one, if that is larger than the last
+    /// snapshot itself.
+    public var snapshotLogBytes = 64 << 20
+    /// Entries since the last snapshot that lead to the next one.
+    public var snapshotEntries: UInt64 = .max
+    /// Entries kept behind a snapshot for followers that are a little behind.
+    public var retainedEntries: UInt64 = 5_000
+    /// How long the log must rest before its last batch is protected by a marker.
+    public var idleMarkerMicroseconds: Microseconds = 200_000
+
+    /// The defaults.
+    public init() {}
+
+    /// The shortest lease, in seconds: ⌈1.5 × election timeout⌉.
+    var minLeaseSeconds: Int64 {
+        Int64((raft.electionTimeoutMicroseconds * 3 / 2 + 999_999) / 1_000_000)
+    }
+}
+
+/// One member of the cluster.
+public struct Replica: ~Copyable {
+    /// Whose data directory this is.
+    public let identity: DirectoryIdentity
+    /// The incarnation of this process; part of every entry's origin.
+    public let boot: UInt64
+    let settings: ReplicaSettings
+    /// What this member tells the cluster about itself.
+    let attributes: MemberAttributes
+
+    var core: Raft
+    var store: Store
+    var log: DurableLog
+    var hub: WatchHub
+    var deliveries: [WatchDelivery] = []
+    var watchersAreBehind = false
+    var progressDeadline: Microseconds
+    var tail: EntryTail
+
+    /// The time of the event being handled.
+    var now: Microseconds
+    var random: EntropyStream
+    var effects: [ReplicaEffect] = []
+    var raftEffects: [Effect] = []
+    var logOutputs: [LogOutput] = []
+    var changes: [KeyVersion] = []
+
+    /// Messages that wait for a write, by its token.
+    var waitingForDisk: [(token: UInt64, messages: [Message])] = []
+    /// Entry bytes that came with the append being handled.
+    var received: (first: LogIndex, bytes: [[UInt8]])?
+    /// Entries read back for a lagging peer.
+    var readBack: (peer: MemberID, first: LogIndex, bytes: [[UInt8]])?
+    var logReads: [UInt64: (peer: MemberID, range: ClosedRange<LogIndex>)] = [:]
+    var nextLogRead: UInt64 = 1
+
+    var writes = PendingWrites()
+    /// Entries to be forwarded at the end of this event.
+    var forwards: [[UInt8]] = []
+    var reads = PendingReads()
+    var leaseCalls: [UInt64: PendingLeaseCall] = [:]
+    var leaseCallDeadlines: [(deadline: Microseconds, context: UInt64)] = []
+    /// Lease calls that wait for the outcome of an entry.
+    var leaseReadsAwaitingApply: [LeaseRead] = []
+    var leases = LeaseClock()
+    var announceAgainAt: Microseconds = .max
+    /// Entries that clear a lease's checkpoint and aren't applied yet.
+    var clearing: [Int64: LogIndex] = [:]
+
+    var snapshots: SnapshotState
+    var compactionPending = false
+    var lastLogActivity: Microseconds
+    var toldCommitInterest = false
+    var isStopping = false
+
+    /// A member that continues from what its directory held.
+    public init(
+        recovered: RecoveredReplica, settings: ReplicaSettings, attributes: MemberAttributes,
+        boot: UInt64, seed: UInt64, now: Microseconds
+    ) {
+        self.identity = recovered.identity
+        self.settings = settings
+        self.attributes = attributes
+        self.boot = boot
+        self.now = now
+        self.lastLogActivity = now
+        self.random = EntropyStream(seed: seed)
+        let noOp = Envelope.encode(kind: .noop, origin: Replica.noOrigin, body: [])
+        var raftSettings = settings.raft
+        raftSettings.noOpByteCount = UInt32(noOp.count)
+        raftSettings.noOpDigest = entryDigest(noOp)
+        self.core = recovered.makeRaft(
+            settings: raftSettings, seed: random.next(), now: now)
+        self.tail = recovered.makeTail()
+        self.log = DurableLog(
+            continuing: recovered.log, identity: recovered.identity, settings: settings.log)
+        self.snapshots = SnapshotState(
+            mark: core.snapshot, byteCount: recovered.snapshotByteCount,
+            logBytes: recovered.logByteCount, base: recovered.log.base)
+        self.progressDeadline = now + Replica.progressIntervalMicroseconds
+        let store = recovered.takeStore()
+        self.hub = WatchHub(revision: store.revision)
+        self.store = store
+        core.firstCachedIndex = tail.firstIndex
+        apply(through: core.commitIndex)
+    }
+
+    static let noOrigin = Origin(member: 0, boot: 0, sequence: 0)
+
+    /// This member's id.
+    public var id: MemberID { identity.memberID }
+
+    /// Takes one event in and adds what it led to.
+    public mutating func handle(
+        _ event: consuming ReplicaEvent, now: Microseconds, into sink: inout [ReplicaEffect]
+    ) {
+        precondition(now >= self.now, "the monotonic clock went backwards")
+        self.now = now
+        switch consume event {
+        case .start:
+            announceIfNeeded()
+        case .timer:
+            timerFired()
+        case .requests(let requests):
+            for request in requests { accept(request) }
+        case .cancelled(let request):
+            reads.cancel(request)
+        case .watch(let stream, let bytes):
+            watchRequest(bytes, stream: stream)
+        case .watchPaused(let stream):
+            hub.pause(stream: stream)
+        case .watchResumed(let stream):
+            hub.resume(stream: stream)
+            watchersAreBehind = true
+        case .watchClosed(let stream):
+            hub.closeStream(stream)
+        case .peerFrame(let peer, let frame):
+            receive(frame, from: peer)
+        case .peerConnected(let peer):
+            core.step(.peerConnected(peer), now: now)
+        case .peerDisconnected(let peer):
+            core.step(.peerDisconnected(peer), now: now)
+        case .peerProcessGone(let peer):
+            peerProcessGone(peer)
+        case .diskCompleted(let completion):
+            if completion.operation < Replica.removalOperationBase { log.completed(completion) }
+        case .snapshotWritten(let outcome):
+            snapshotWritten(outcome)
+        case .snapshotSent(let peer, let succeeded):
+            core.step(.snapshotSent(to: peer, succeeded: succeeded), now: now)
+        case .snapshotReceived(let snapshot, let sender, let term):
+            snapshotReceived(snapshot, from: sender, term: term)
+        case .transferLeadership(let target):
+            core.step(.transferLeadership(to: target), now: now)
+        }
+        settle()
+        sink.append(contentsOf: effects)
+        effects.removeAll(keepingCapacity: true)
+    }
+
+    /// When `.timer` is due next.
+    public var nextDeadline: Microseconds {
+        var deadline = core.nextDeadline
+        deadline = min(deadline, writes.nextDeadline ?? .max, reads.nextDeadline ?? .max)
+        if core.isLeader { deadline = min(deadline, leases.nextDeadline) }
+        if log.wantsMarker {
+            deadline = min(deadline, lastLogActivity + settings.idleMarkerMicroseconds)
+        }
+        deadline = min(deadline, progressDeadline, announceAgainAt)
+        if let lease = leaseCallDeadlines.first { deadline = min(deadline, lease.deadline) }
+        if compactionPending || watchersAreBehind {
+            deadline = min(deadline, now + Replica.backgroundStepMicroseconds)
+        }
+        return deadline
+    }
+
+    /// Pause between the steps of work that has no deadline of its own.
+    static let backgroundStepMicroseconds: Microseconds = 1_000
+
+    private mutating func timerFired() {
+        core.step(.timer, now: now)
+        failExpiredRequests()
+        runLeaseClock()
+        if now >= announceAgainAt { announceIfNeeded() }
+        if log.wantsMarker, now >= lastLogActivity + settings.idleMarkerMicroseconds {
+            log.writeMarker()
+        }
+        trimHistory()
+        notifyWatchProgress()
+    }
+
+    // MARK: - Carrying out what consensus decides
+
+    /// Runs until consensus and log have nothing more to say to one another.
+    mutating func settle() {
+        repeat {
+            issueReads()
+            sendForwards()
+            tellCommitInterest()
+            raftEffects.removeAll(keepingCapacity: true)
+            core.flush(into: &raftEffects)
+            for effect in raftEffects { carryOut(effect) }
+            drainLog()
+        } while !raftEffects.isEmpty || !logOutputs.isEmpty || !forwards.isEmpty
+        deliverWatches()
+        takeSnapshotIfDue()
+        removeObsoleteSnapshots()
+        tail.trim(applied: store.appliedIndex)
+        core.firstCachedIndex = tail.firstIndex
+    }
+
+    private mutating func carryOut(_ effect: Effect) {
+        switch effect {
+        case .persist(let persist): carryOut(persist)
+        case .send(let message): send(message)
+        case .commit(let index): apply(through: index)
+        case .readReady(let context, let index):
+            reads.confirm(context: context, index: index)
+            serveReads()
+        case .readFailed(let context): reads.fail(context: context)
+        case .readLog(let peer, let range): readLog(range, for: peer)
+        case .sendSnapshot(let peer):
+            effects.append(
+                .sendSnapshot(
+                    to: peer, file: SnapshotName.file(core.snapshot.position.index),
+                    term: core.term))
+        case .restoreSnapshot(let mark): restore(mark)
+        case .becameLeader(let term, let noOpIndex):
+            tail.append(
+                Envelope.encode(kind: .noop, origin: Replica.noOrigin, body: []), at: noOpIndex)
+            becameLeader(term: term)
+        case .following(let leader, let term): leaderChanged(to: leader, term: term)
+        case .diverged(let index, let leader):
+            stop(.diverged(index: index, leader: leader))
+        }
+    }
+
+    private mutating func carryOut(_ persist: Persist) {
+        lastLogActivity = now
+        if let truncation = persist.truncation { tail.truncate(to: truncation) }
+        if let reset = persist.reset { tail.reset(firstIndex: reset.position.index + 1) }
+        var append = DurableLog.Append(
+            vote: persist.hardState.map { RecordedVote(term: $0.term, vote: $0.vote ?? 0) },
+            reset: persist.reset.map { snapshots.base(at: $0.position) },
+            truncation: persist.truncation)
+        if let range = persist.entries {
+            append.entries.reserveCapacity(range.count)
+            for index in range {
+                let bytes = entryBytes(index)
+                append.entries.append(
+                    LogEntry(index: index, term: core.term(at: index)!, bytes: bytes))
+                snapshots.logBytes += bytes.count
+            }
+        }
+        if !persist.thenSend.isEmpty {
+            waitingForDisk.append((persist.token, persist.thenSend))
+        }
+        log.append(append, token: persist.token, commitIndex: core.commitIndex)
+    }
+
+    /// The bytes of an entry that goes to disk: a leader's own are in the tail already, a
+    /// follower's came with the append.
+    private mutating func entryBytes(_ index: LogIndex) -> [UInt8] {
+        if let received, index >= received.first,
+            index < received.first + LogIndex(received.bytes.count)
+        {
+            let bytes = received.bytes[Int(index - received.first)]
+            tail.truncate(to: index - 1)
+            tail.append(bytes, at: index)
+            return bytes
+        }
+        guard let bytes = tail[index] else {
+            preconditionFailure("entry \(index) goes to disk, but its bytes are gone")
+        }
+        return bytes
+    }
+
+    private mutating func drainLog() {
+        logOutputs.removeAll(keepingCapacity: true)
+        log.drain(into: &logOutputs)
+        for output in logOutputs {
+            switch output {
+            case .perform(let operation): effects.append(.disk(operation))
+            case .durable(let token): becameDurable(token)
+            case .entries(let request, let entries): logRead(request, entries: entries)
+            case .entriesGone(let request): logRead(request, entries: [])
+            case .failed(let error): stop(.log(error))
+            }
+        }
+    }
+
+    private mutating func becameDurable(_ token: UInt64) {
+        while let first = waitingForDisk.first, first.token <= token {
+            for message in first.messages { send(message) }
+            waitingForDisk.removeFirst()
+        }
+        core.step(.persisted(token: token), now: now)
+    }
+
+    private mutating func readLog(_ range: ClosedRange<LogIndex>, for peer: MemberID) {
+        let request = nextLogRead
+        nextLogRead += 1
+        logReads[request] = (peer, range)
+        log.read(range, request: request)
+    }
+
+    private mutating func logRead(_ request: UInt64, entries: [LogEntry]) {
+        guard let (peer, range) = logReads.removeValue(forKey: request) else { return }
+        readBack = (peer, range.lowerBound, entries.map(\.bytes))
+        core.step(.logRead(for: peer, range: range), now: now)
+        raftEffects.removeAll(keepingCapacity: true)
+        core.flush(into: &raftEffects)
+        let pending = raftEffects
+        for effect in pending { carryOut(effect) }
+        readBack = nil
+    }
+
+    // MARK: - Peers
+
+    mutating func send(_ message: Message) {
+        var entryBytes: [[UInt8]] = []
+        if case .append(let append) = message.body, !append.entries.isEmpty {
+            let first = append.previous.index + 1
+            entryBytes.reserveCapacity(append.entries.count)
+            for index in first...append.lastIndex {
+                guard let bytes = tail[index] ?? readBackBytes(index, for: message.to) else {
+                    // Compacted between the reading and the sending: the peer will say so.
+                    return
+                }
+                entryBytes.append(bytes)
+            }
+        }
+        effects.append(
+            .sendPeer(
+                to: message.to,
+                frame: PeerCodec.encode(.raft(message, entryBytes: entryBytes))))
+    }
+
+    private func readBackBytes(_ index: LogIndex, for peer: MemberID) -> [UInt8]? {
+        guard let readBack, readBack.peer == peer, index >= readBack.first,
+            index < readBack.first + LogIndex(readBack.bytes.count)
+        else { return nil }
+        return readBack.bytes[Int(index - readBack.first)]
+    }
+
+    private mutating func receive(_ frame: [UInt8], from peer: MemberID) {
+        let message: PeerMessage
+        do throws(PeerFault) {
+            message = try PeerCodec.decode(frame, from: peer, to: id)
+        } catch {
+            effects.append(.peerFault(peer, error))
+            return
+        }
+        switch message {
+        case .raft(let raft, let entryBytes):
+            if case .append(let append) = raft.body {
+                received = (append.previous.index + 1, entryBytes)
+            }
+            core.step(.receive(raft), now: now)
+            settle()
+            received = nil
+        case .forward(let term, let envelopes):
+            proposeForwarded(envelopes, term: term, from: peer)
+        case .forwardRefused(let sequences):
+            for sequence in sequences { forwardRefused(sequence) }
+        case .leaseCall(let call):
+            answer(call, from: peer)
+        case .leaseAnswer(let answer):
+            leaseAnswered(answer)
+        }
+    }
+
+    private mutating func peerProcessGone(_ peer: MemberID) {
+        core.step(.peerDisconnected(peer), now: now)
+        core.step(.leaderProcessGone(leader: peer, term: core.term), now: now)
+    }
+
+    private mutating func leaderChanged(to leader: MemberID?, term: Term) {
+        leases.stop()
+        clearing.removeAll()
+        retryLeaseReads()
+        effects.append(.leaderChanged(leader: leader, term: term))
+        reads.restart()
+        if leader != nil {
+            sendUnsentWrites()
+            restartLeaseCalls()
+            announceIfNeeded()
+        }
+    }
+
+    private mutating func becameLeader(term: Term) {
+        leases.stop()
+        effects.append(.leaderChanged(leader: id, term: term))
+        reads.restart()
+        sendUnsentWrites()
+        restartLeaseCalls()
+        announceIfNeeded()
+    }
+
+    private mutating func tellCommitInterest() {
+        let wanted = !core.isLeader && (writes.count > 0 || hub.watcherCount > 0)
+        guard wanted != toldCommitInterest else { return }
+        toldCommitInterest = wanted
+        core.step(.commitInterest(wanted), now: now)
+    }
+
+    mutating func stop(_ failure: ReplicaFailure) {
+        guard !isStopping else { return }
+        isStopping = true
+        effects.append(.stop(failure))
+    }
+
+    // MARK: - State for reports
+
+    /// What a member says about itself.
+    public var status: MemberStatus {
+        MemberStatus(
+            clusterID: identity.clusterID, id: id, leader: core.leader, term: core.term,
+            isLeader: core.isLeader,
+            isLearner: !core.configuration.isVoter(id), lastIndex: core.lastIndex,
+            commitIndex: core.commitIndex, appliedIndex: store.appliedIndex,
+            revision: store.revision, logicalBytes: store.logicalBytes,
+            quotaBytes: store.limits.quotaBytes, stateHash: store.stateHash,
+            members: store.members)
+    }
+}

@@ -1,0 +1,299 @@
+/// Where writing goes on after recovery.
+struct LogTail: Equatable, Sendable {
+    var segment: UInt64
+    var offset: Int
+    var nextBatchNumber: UInt64
+}
+
+/// What a directory's log says.
+public struct RecoveredLog: Sendable {
+    /// Term and vote.
+    public internal(set) var vote: RecordedVote
+    /// What stands before the entries.
+    public internal(set) var base: LogBase
+    /// The entries behind the base, consecutive.
+    public internal(set) var entries: [LogEntry]
+    /// An index known to be committed; at most the last entry's.
+    public internal(set) var commitIndex: UInt64
+    /// What was cut: the file and the offset of a torn batch. Nil after a clean stop.
+    public internal(set) var tornTail: String?
+
+    /// Index of the last entry, or of the base.
+    public var lastIndex: UInt64 { entries.last?.index ?? base.index }
+
+    var epoch: UInt64
+    var tail: LogTail
+    var locations: BatchIndex
+}
+
+/// Reads a log back, telling a torn tail from corruption.
+///
+/// A batch that doesn't verify is *torn* if no valid frame behind it claims to have been written
+/// after it was synced: it was never acknowledged, and is cut off. Otherwise it was synced once
+/// and has rotted: the member must not go on as if it hadn't existed ("Protocol-Aware
+/// Recovery for Consensus-Based Storage", FAST '18).
+public enum LogRecovery {
+    /// Makes a new log and then the identity; until the identity is there, a directory counts as
+    /// empty, so that a crash on the way leaves nothing to repair.
+    public static func initialize(
+        _ disk: inout some Disk, identity: DirectoryIdentity, base: LogBase,
+        settings: DurableLogSettings
+    ) throws(LogError) {
+        do throws(DiskError) {
+            for file in try disk.list() where SegmentName.number(file) != nil {
+                try disk.remove(file)
+            }
+            var frame = BatchFrame()
+            frame.appendState(vote: RecordedVote(term: 0, vote: 0), base: base)
+            let header = SegmentHeader(
+                number: 1, epoch: 1, identity: identity,
+                byteCount: UInt64(settings.segmentByteCount)
+            ).encoded()
+            let batch = frame.sealed(
+                seed: LogFormat.seed(segment: 1, directory: identity.directoryID), epoch: 1,
+                batchNumber: 1, syncedSegment: 1, syncedOffset: 0, commitIndex: base.index)
+            let file = SegmentName.file(1)
+            try disk.create(file, byteCount: settings.segmentByteCount)
+            try disk.write(file, offset: 0, bytes: header + batch)
+            try disk.sync(file)
+            try disk.syncDirectory()
+        } catch {
+            throw .disk(error)
+        }
+        let recording = DiskOperation(id: 0, lane: .log, steps: identity.recordingSteps())
+        if case .failure(let error) = recording.perform(on: &disk).result { throw .disk(error) }
+    }
+
+    /// Reads the log of a directory whose identity is known.
+    public static func open(
+        _ disk: inout some Disk, identity: DirectoryIdentity
+    ) throws(LogError) -> RecoveredLog {
+        var scan = Scan(identity: identity)
+        let numbers = try segmentNumbers(&disk)
+        for (position, number) in numbers.enumerated() {
+            let bytes = try read(SegmentName.file(number), &disk)
+            switch try scan.segment(number, bytes: bytes) {
+            case .used:
+                continue
+            case .blank:
+                for later in numbers[(position + 1)...] {
+                    let laterBytes = try read(SegmentName.file(later), &disk)
+                    try scan.expectNothing(in: later, bytes: laterBytes)
+                }
+                return try scan.finish()
+            }
+        }
+        return try scan.finish()
+    }
+
+    private static func segmentNumbers(_ disk: inout some Disk) throws(LogError) -> [UInt64] {
+        let files: [String]
+        do throws(DiskError) { files = try disk.list() } catch { throw .disk(error) }
+        let numbers = files.compactMap(SegmentName.number).sorted()
+        guard let first = numbers.first else {
+            throw .missing(
+                file: SegmentName.file(1), reason: "the directory has an identity but no log")
+        }
+        for (position, number) in numbers.enumerated() where number != first + UInt64(position) {
+            throw .missing(
+                file: SegmentName.file(first + UInt64(position)),
+                reason: "later segments of the log exist")
+        }
+        return numbers
+    }
+
+    private static func read(
+        _ file: String, _ disk: inout some Disk
+    ) throws(LogError) -> [UInt8] {
+        do throws(DiskError) {
+            let size = try disk.byteCount(of: file) ?? 0
+            return try disk.read(file, offset: 0, byteCount: size)
+        } catch {
+            throw .disk(error)
+        }
+    }
+}
+
+/// Goes through the segments in order and gathers what their records say.
+private struct Scan {
+    enum SegmentResult {
+        case used
+        case blank
+    }
+
+    let identity: DirectoryIdentity
+    private var vote = RecordedVote(term: 0, vote: 0)
+    private var base: LogBase?
+    private var entries: [LogEntry] = []
+    private var commitIndex: UInt64 = 0
+    private var epoch: UInt64 = 0
+    private var nextBatchNumber: UInt64?
+    private var locations = BatchIndex()
+    /// Where the last good batch ends.
+    private var end: (segment: UInt64, offset: Int) = (0, 0)
+    /// Where something that didn't verify begins, if nothing good was found behind it so far.
+    private var suspect: (segment: UInt64, offset: Int)?
+    private var tornTail: String?
+
+    init(identity: DirectoryIdentity) { self.identity = identity }
+
+    mutating func segment(_ number: UInt64, bytes: [UInt8]) throws(LogError) -> SegmentResult {
+        let file = SegmentName.file(number)
+        let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
+        switch SegmentHeader.parse(bytes) {
+        case .blank:
+            try expectNothing(in: number, bytes: bytes)
+            return .blank
+        case .newerVersion(let version):
+            throw .unsupportedVersion(
+                file: file, found: version, supported: LogFormat.version)
+        case .invalid:
+            // The first write into the segment may be torn; then nothing valid stands behind it.
+            try expectNothing(in: number, bytes: bytes)
+            tornTail = "\(file) at byte 0"
+            return .blank
+        case .header(let header):
+            guard header.identity == identity else {
+                throw .foreign(
+                    file: file, reason: "the segment belongs to another member or directory")
+            }
+            guard header.number == number else {
+                throw .corrupt(
+                    file: file, offset: 0, reason: "it says it is segment \(header.number)")
+            }
+            guard UInt64(bytes.count) == header.byteCount else {
+                throw .corrupt(
+                    file: file, offset: bytes.count,
+                    reason: "it has \(bytes.count) bytes, but was made with \(header.byteCount)")
+            }
+        }
+        var offset = LogFormat.sectorByteCount
+        while let batch = BatchFrame.parse(bytes, at: offset, seed: seed), follows(batch) {
+            // The segment before this one ended early only to make room.
+            suspect = nil
+            try take(batch, in: bytes, segment: number, offset: offset)
+            offset += batch.byteCount
+            end = (number, offset)
+        }
+        if offset == LogFormat.sectorByteCount {
+            try expectNothing(in: number, bytes: bytes)
+            tornTail = "\(file) at byte 0"
+            return .blank
+        }
+        try noteGarbage(in: number, bytes: bytes, from: offset)
+        return .used
+    }
+
+    private func follows(_ batch: BatchFrame.Parsed) -> Bool {
+        guard let expected = nextBatchNumber else { return true }
+        return batch.batchNumber == expected && batch.epoch >= epoch
+    }
+
+    /// Behind the last good batch of a segment only a torn batch may stand.
+    private mutating func noteGarbage(
+        in number: UInt64, bytes: [UInt8], from offset: Int
+    ) throws(LogError) {
+        suspect = (number, offset)
+        try expectNothing(in: number, bytes: bytes, from: offset)
+        let remainder = bytes[offset..<min(bytes.count, offset + LogFormat.sectorByteCount)]
+        if remainder.contains(where: { $0 != 0 }) {
+            tornTail = "\(SegmentName.file(number)) at byte \(offset)"
+        }
+    }
+
+    /// Any valid frame here proves that what came before it was synced, and is damaged.
+    func expectNothing(
+        in number: UInt64, bytes: [UInt8], from first: Int = 0
+    ) throws(LogError) {
+        let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
+        var offset = first
+        while offset < bytes.count {
+            if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), batch.epoch >= epoch,
+                claims(batch)
+            {
+                let place = suspect ?? (number, first)
+                throw .corrupt(
+                    file: SegmentName.file(place.segment), offset: place.offset,
+                    reason: """
+                        the batch there doesn't match its checksum, yet batch \
+                        \(batch.batchNumber) in \(SegmentName.file(number)) was written after it \
+                        was synced
+                        """)
+            }
+            offset += LogFormat.sectorByteCount
+        }
+    }
+
+    /// Whether the frame was written when everything before the suspect place was synced.
+    private func claims(_ batch: BatchFrame.Parsed) -> Bool {
+        (batch.syncedSegment, Int(batch.syncedOffset)) > end
+    }
+
+    private mutating func take(
+        _ batch: BatchFrame.Parsed, in bytes: [UInt8], segment: UInt64, offset: Int
+    ) throws(LogError) {
+        let file = SegmentName.file(segment)
+        guard let records = try? batch.records(in: bytes) else {
+            throw .corrupt(file: file, offset: offset, reason: "a record in it makes no sense")
+        }
+        var range: ClosedRange<UInt64>?
+        for record in records {
+            switch record {
+            case .vote(let recorded): vote = recorded
+            case .truncation(let index):
+                while let last = entries.last, last.index > index { entries.removeLast() }
+                locations.truncate(to: index)
+                range = range.flatMap { $0.lowerBound > index ? nil : $0.clamped(to: 0...index) }
+            case .entry(let entry):
+                if let last = entries.last, entry.index != last.index + 1 {
+                    throw .corrupt(
+                        file: file, offset: offset,
+                        reason: "entry \(entry.index) follows entry \(last.index)")
+                }
+                entries.append(entry)
+                range = (range?.lowerBound ?? entry.index)...entry.index
+            case .compaction(let newBase):
+                if newBase.index >= base?.index ?? 0 { base = newBase }
+                dropEntries(through: newBase.index)
+            case .reset(let newBase):
+                base = newBase
+                entries.removeAll()
+                locations.removeAll()
+                range = nil
+            }
+        }
+        if let range {
+            locations.add(
+                BatchLocation(
+                    segment: segment, offset: offset, byteCount: batch.byteCount, entries: range))
+        }
+        locations.noteSegment(segment)
+        commitIndex = max(commitIndex, batch.commitIndex)
+        epoch = batch.epoch
+        nextBatchNumber = batch.batchNumber + 1
+    }
+
+    private mutating func dropEntries(through index: UInt64) {
+        let kept = entries.firstIndex { $0.index > index } ?? entries.count
+        if kept > 0 { entries.removeFirst(kept) }
+    }
+
+    func finish() throws(LogError) -> RecoveredLog {
+        guard let base, let nextBatchNumber else {
+            throw .corrupt(
+                file: SegmentName.file(1), offset: 0,
+                reason: "the log's first segment holds no batch")
+        }
+        if let first = entries.first, first.index != base.index + 1 {
+            throw .corrupt(
+                file: SegmentName.file(end.segment), offset: 0,
+                reason: "the log begins at entry \(first.index), its base is \(base.index)")
+        }
+        let tail = LogTail(
+            segment: end.segment, offset: end.offset, nextBatchNumber: nextBatchNumber)
+        return RecoveredLog(
+            vote: vote, base: base, entries: entries,
+            commitIndex: min(commitIndex, entries.last?.index ?? base.index), tornTail: tornTail,
+            epoch: epoch, tail: tail, locations: locations)
+    }
+}

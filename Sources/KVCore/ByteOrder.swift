@@ -1,0 +1,92 @@
+/// Compares byte strings as etcd does: unsigned, lexicographic, a prefix before what it begins.
+///
+/// Eight bytes at a time, because keys share long prefixes.
+@inline(__always)
+func compareBytes(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {
+    let common = min(left.count, right.count)
+    var offset = 0
+    while offset &+ 8 <= common {
+        let leftWord = left.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        let rightWord = right.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+        if leftWord != rightWord {
+            return leftWord.bigEndian < rightWord.bigEndian ? -1 : 1
+        }
+        offset &+= 8
+    }
+    while offset < common {
+        let leftByte = left[offset]
+        let rightByte = right[offset]
+        if leftByte != rightByte { return leftByte < rightByte ? -1 : 1 }
+        offset &+= 1
+    }
+    return left.count == right.count ? 0 : (left.count < right.count ? -1 : 1)
+}
+
+/// Compares byte strings as etcd does.
+func compareBytes(_ left: some Collection<UInt8>, _ right: some Collection<UInt8>) -> Int {
+    var remaining = right.makeIterator()
+    for leftByte in left {
+        guard let rightByte = remaining.next() else { return 1 }
+        if leftByte != rightByte { return leftByte < rightByte ? -1 : 1 }
+    }
+    return remaining.next() == nil ? 0 : -1
+}
+
+/// The keys a request speaks of: one key, or `[start, end)` where `end` may be absent.
+struct KeyRange {
+    /// What bounds the range above.
+    enum Bound {
+        /// The range holds its first key only.
+        case single
+        /// Every key not below the first.
+        case unbounded
+        /// Keys below this one.
+        case before(ArraySlice<UInt8>)
+    }
+
+    /// The first key that may belong to the range.
+    var start: ArraySlice<UInt8>
+    /// Where the range ends.
+    var bound: Bound
+
+    /// The range of a request: no `rangeEnd` means one key, `\0` every key from `key` on.
+    ///
+    /// With `key` = `\0` too it is every key, which needs no rule of its own: the empty key doesn't
+    /// exist, so no key is below `\0`.
+    init(key: ArraySlice<UInt8>, rangeEnd: ArraySlice<UInt8>) {
+        start = key
+        if rangeEnd.isEmpty {
+            bound = .single
+        } else if rangeEnd.count == 1 && rangeEnd.first == 0 {
+            bound = .unbounded
+        } else {
+            bound = .before(rangeEnd)
+        }
+    }
+
+    /// Every key.
+    static var everything: KeyRange { KeyRange(key: [0], rangeEnd: [0]) }
+
+    /// Whether the range is exactly one key.
+    var isSingle: Bool {
+        if case .single = bound { return true }
+        return false
+    }
+
+    /// Whether `key` belongs to the range.
+    func contains(_ key: UnsafeRawBufferPointer) -> Bool {
+        let order = start.withUnsafeBytes { compareBytes(key, $0) }
+        switch bound {
+        case .single: return order == 0
+        case .unbounded: return order >= 0
+        case .before(let end):
+            return order >= 0 && end.withUnsafeBytes { compareBytes(key, $0) } < 0
+        }
+    }
+
+    /// Whether no key can belong to the range.
+    var isEmpty: Bool {
+        if case .before(let end) = bound { return compareBytes(start, end) >= 0 }
+        return false
+    }
+}

@@ -1,0 +1,172 @@
+/// What a log entry asks the replicated map to do. The raw values are the storage format: they are
+/// never renumbered.
+public enum EntryKind: UInt8, Sendable, CaseIterable {
+    /// Nothing: a new leader's first entry.
+    case noop = 0
+    /// A `PutRequest`.
+    case put = 1
+    /// A `DeleteRangeRequest`.
+    case deleteRange = 2
+    /// A `TxnRequest`.
+    case txn = 3
+    /// A `CompactionRequest`.
+    case compact = 4
+    /// A `LeaseGrantRequest` whose id and TTL were settled before the proposal.
+    case leaseGrant = 5
+    /// A `LeaseRevokeRequest`.
+    case leaseRevoke = 6
+    /// A ``LeaseCheckpoint``.
+    case leaseCheckpoint = 7
+    /// A ``LeaseExpiry``.
+    case leaseExpiry = 8
+    /// Reserved: an `AlarmRequest`.
+    case alarm = 9
+    /// Reserved: a change of users and roles.
+    case auth = 10
+    /// A ``MemberAttributes``.
+    case memberAttributes = 11
+    /// Reserved: the version whose apply rules the whole cluster follows.
+    case clusterVersion = 12
+    /// A ``MembershipRecord``.
+    case configuration = 13
+
+    /// Whether the kind has its number but no meaning yet: as unknown as one without a number.
+    public var isReserved: Bool {
+        switch self {
+        case .alarm, .auth, .clusterVersion: true
+        case .noop, .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke,
+            .leaseCheckpoint, .leaseExpiry, .memberAttributes, .configuration:
+            false
+        }
+    }
+}
+
+/// Who proposed an entry: enough for that member to find the caller that waits for the answer.
+public struct Origin: Equatable, Hashable, Sendable {
+    /// The member's id.
+    public var member: UInt64
+    /// The incarnation of its process.
+    public var boot: UInt64
+    /// The request's number within that incarnation.
+    public var sequence: UInt64
+
+    /// An origin of these three numbers.
+    public init(member: UInt64, boot: UInt64, sequence: UInt64) {
+        self.member = member
+        self.boot = boot
+        self.sequence = sequence
+    }
+}
+
+/// Why bytes are not an entry envelope. A committed entry that fails so stops the member: it was
+/// written by a newer version or is damaged, and skipping it would let replicas diverge.
+public enum EnvelopeError: Error, Equatable, Sendable {
+    /// Fewer bytes than the header, or than the user name it announces.
+    case truncated
+    /// A format version this program doesn't know.
+    case unknownFormatVersion(UInt8)
+    /// A kind this program doesn't know, or only as a reserved number.
+    case unknownKind(UInt8)
+    /// Flags this program doesn't know.
+    case unknownFlags(UInt16)
+}
+
+/// One log entry: who asked for what, followed by the request's own protobuf bytes.
+///
+/// Layout, little-endian, in this order:
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 1 | format version, 1 |
+/// | 1 | 1 | kind, see ``EntryKind`` |
+/// | 2 | 2 | flags, 0 |
+/// | 4 | 8 | origin member |
+/// | 12 | 8 | origin boot |
+/// | 20 | 8 | origin sequence |
+/// | 28 | 8 | auth revision the permission check used |
+/// | 36 | 2 | length of the user name, n |
+/// | 38 | n | user name, empty without authentication |
+/// | 38 + n | rest | body |
+public struct Envelope: Sendable {
+    /// The layout's version.
+    public static let formatVersion: UInt8 = 1
+    /// Bytes in front of the user name.
+    public static let headerBytes = 38
+
+    /// What the entry asks for.
+    public var kind: EntryKind
+    /// Reserved for meaning that an older program must not ignore; 0 in version 1.
+    public var flags: UInt16
+    /// Who proposed it.
+    public var origin: Origin
+    /// The auth store's revision under which the proposer checked permissions.
+    public var authRevision: UInt64
+    /// The authenticated user, empty without authentication.
+    public var user: ArraySlice<UInt8>
+    /// The request, as it came over the wire.
+    public var body: ArraySlice<UInt8>
+
+    /// Reads an envelope out of an entry's bytes; `user` and `body` share their storage.
+    public init(decoding bytes: [UInt8]) throws(EnvelopeError) {
+        try self.init(decoding: bytes[...])
+    }
+
+    /// Reads an envelope out of an entry's bytes; `user` and `body` share their storage.
+    public init(decoding bytes: ArraySlice<UInt8>) throws(EnvelopeError) {
+        guard bytes.count >= Envelope.headerBytes else { throw .truncated }
+        let start = bytes.startIndex
+        guard bytes[start] == Envelope.formatVersion else {
+            throw .unknownFormatVersion(bytes[start])
+        }
+        guard let kind = EntryKind(rawValue: bytes[start + 1]), !kind.isReserved else {
+            throw .unknownKind(bytes[start + 1])
+        }
+        func integer(at offset: Int, bytes count: Int) -> UInt64 {
+            var value: UInt64 = 0
+            for position in (0..<count).reversed() {
+                value = value << 8 | UInt64(bytes[start + offset + position])
+            }
+            return value
+        }
+        flags = UInt16(integer(at: 2, bytes: 2))
+        guard flags == 0 else { throw .unknownFlags(flags) }
+        self.kind = kind
+        origin = Origin(
+            member: integer(at: 4, bytes: 8), boot: integer(at: 12, bytes: 8),
+            sequence: integer(at: 20, bytes: 8))
+        authRevision = integer(at: 28, bytes: 8)
+        let bodyStart = start + Envelope.headerBytes + Int(integer(at: 36, bytes: 2))
+        guard bodyStart <= bytes.endIndex else { throw .truncated }
+        user = bytes[(start + Envelope.headerBytes)..<bodyStart]
+        body = bytes[bodyStart...]
+    }
+
+    /// The bytes of an entry, in one allocation of exactly their size.
+    ///
+    /// The user name must be shorter than 65,536 bytes.
+    public static func encode<Body: Collection<UInt8>>(
+        kind: EntryKind, origin: Origin, authRevision: UInt64 = 0,
+        user: ArraySlice<UInt8> = [], body: Body
+    ) -> [UInt8] {
+        precondition(user.count <= Int(UInt16.max), "user names are limited when they are created")
+        let total = headerBytes + user.count + body.count
+        precondition(!kind.isReserved, "no member could apply the entry")
+        return [UInt8](unsafeUninitializedCapacity: total) { buffer, initialized in
+            // `buffer` holds `total` bytes and each statement below fills the next of them.
+            let raw = UnsafeMutableRawBufferPointer(buffer)
+            raw.storeBytes(of: formatVersion, toByteOffset: 0, as: UInt8.self)
+            raw.storeBytes(of: kind.rawValue, toByteOffset: 1, as: UInt8.self)
+            raw.storeBytes(of: 0, toByteOffset: 2, as: UInt16.self)
+            raw.storeBytes(of: origin.member.littleEndian, toByteOffset: 4, as: UInt64.self)
+            raw.storeBytes(of: origin.boot.littleEndian, toByteOffset: 12, as: UInt64.self)
+            raw.storeBytes(of: origin.sequence.littleEndian, toByteOffset: 20, as: UInt64.self)
+            raw.storeBytes(of: authRevision.littleEndian, toByteOffset: 28, as: UInt64.self)
+            raw.storeBytes(
+                of: UInt16(user.count).littleEndian, toByteOffset: 36, as: UInt16.self)
+            let bodyStart = headerBytes + user.count
+            _ = buffer[headerBytes..<bodyStart].update(fromContentsOf: user)
+            _ = buffer[bodyStart..<total].update(fromContentsOf: body)
+            initialized = total
+        }
+    }
+}

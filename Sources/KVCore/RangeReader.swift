@@ -1,0 +1,136 @@
+import EtcdWire
+
+/// Reads of the map at one state: the store's own, or a view's.
+struct RangeReader {
+    let tree: TreeView<KeyOrder>
+    /// The newest revision whose changes the tree holds.
+    let revision: Int64
+    let compactedRevision: Int64
+
+    /// The revision a request reads at, after etcd's checks; the newest for 0 and below.
+    func readRevision(_ requested: Int64) throws(EtcdError) -> Int64 {
+        guard requested <= revision else { throw .futureRevision }
+        let target = requested <= 0 ? revision : requested
+        guard target >= compactedRevision else { throw .compacted }
+        return target
+    }
+
+    /// Visits what was stored under the keys of a range at a revision, in key order.
+    func visit(_ range: KeyRange, at target: Int64, _ body: (VersionStorage) -> Bool) {
+        tree.scan(range) { head in
+            if head.modRevision <= target { return head.isTombstone || body(head) }
+            guard let version = head.version(at: target), !version.isTombstone else { return true }
+            return body(version)
+        }
+    }
+
+    /// Answers a request that `Validation.check` has passed.
+    func range(_ request: RangeRequest) throws(EtcdError) -> RangeOutcome {
+        let target = try readRevision(request.revision)
+        let range = KeyRange(key: request.key, rangeEnd: request.rangeEnd)
+        let options = RangeOptions(request)
+        var versions: [KeyVersion] = []
+        var count: Int64 = 0
+        visit(range, at: target) { version in
+            count += 1
+            if versions.count < options.fetchLimit && options.passes(version) {
+                versions.append(KeyVersion(version))
+            }
+            return true
+        }
+        options.sort(&versions)
+        var more = false
+        if request.limit > 0, versions.count > request.limit {
+            versions.removeLast(versions.count - Int(request.limit))
+            more = true
+        }
+        return RangeOutcome(
+            versions: versions, more: more, count: count, keysOnly: request.keysOnly,
+            revision: revision)
+    }
+}
+
+/// What a range request wants beyond its keys.
+struct RangeOptions {
+    /// Key-values collected before sorting; all, unless the order is the tree's own.
+    let fetchLimit: Int
+    private let target: SortTarget
+    private let order: SortOrder
+    private let modRevisions: ClosedRange<Int64>
+    private let createRevisions: ClosedRange<Int64>
+    /// Whether key-values can be given out while the scan goes on.
+    let isStreamable: Bool
+
+    init(_ request: RangeRequest) {
+        func bounds(_ low: Int64, _ high: Int64) -> ClosedRange<Int64> {
+            let lower = low == 0 ? Int64.min : low
+            let upper = high == 0 ? Int64.max : high
+            // Bounds that exclude each other: no revision is Int64.min.
+            return lower <= upper ? lower...upper : Int64.min...Int64.min
+        }
+        modRevisions = bounds(request.minModRevision, request.maxModRevision)
+        createRevisions = bounds(request.minCreateRevision, request.maxCreateRevision)
+        let isFiltered =
+            request.minModRevision != 0 || request.maxModRevision != 0
+            || request.minCreateRevision != 0 || request.maxCreateRevision != 0
+        target = request.sortTarget
+        // A target other than the key means ascending, but only of what the limit let through.
+        order = request.sortOrder == .none && target != .key ? .ascend : request.sortOrder
+        let isOwnOrder =
+            request.sortOrder == .none || (target == .key && request.sortOrder == .ascend)
+        isStreamable = target == .key && isOwnOrder && !isFiltered
+        if request.countOnly {
+            fetchLimit = 0
+        } else if isOwnOrder && !isFiltered && request.limit > 0 {
+            fetchLimit = Int(request.limit == .max ? .max : request.limit + 1)
+        } else {
+            fetchLimit = .max
+        }
+    }
+
+    func passes(_ version: VersionStorage) -> Bool {
+        modRevisions.contains(version.modRevision)
+            && createRevisions.contains(version.createRevision)
+    }
+
+    /// Sorts key-values that stand in key order. Equals stay in key order, also when descending.
+    func sort(_ versions: inout [KeyVersion]) {
+        switch order {
+        case .none, .unrecognized: return
+        case .ascend, .descend: break
+        }
+        let isDescending = order == .descend
+        switch target {
+        case .key, .unrecognized:
+            if isDescending { versions.reverse() }
+        case .version: sort(&versions, isDescending) { $0.version }
+        case .create: sort(&versions, isDescending) { $0.createRevision }
+        case .mod: sort(&versions, isDescending) { $0.modRevision }
+        case .value:
+            sort(&versions, isDescending) { left, right in
+                left.withValue { left in right.withValue { compareBytes(left, $0) } }
+            }
+        }
+    }
+
+    private func sort(
+        _ versions: inout [KeyVersion], _ isDescending: Bool, by number: (VersionStorage) -> Int64
+    ) {
+        sort(&versions, isDescending) { left, right in
+            let (left, right) = (number(left), number(right))
+            return left == right ? 0 : (left < right ? -1 : 1)
+        }
+    }
+
+    private func sort(
+        _ versions: inout [KeyVersion], _ isDescending: Bool,
+        _ compare: (VersionStorage, VersionStorage) -> Int
+    ) {
+        versions.sort { left, right in
+            let order = compare(left.storage, right.storage)
+            if order != 0 { return isDescending ? order > 0 : order < 0 }
+            return left.storage.withKey { left in right.storage.withKey { compareBytes(left, $0) } }
+                < 0
+        }
+    }
+}

@@ -1,0 +1,349 @@
+import EtcdWire
+import HTTP2
+import Logging
+import NIOCore
+import RaftCore
+import Replica
+
+/// The etcd v3 services over gRPC: turns streams into the replica's requests and its answers into
+/// messages. One object serves all connections of the event loop.
+final class EtcdService: GRPCService {
+    /// Unsent bytes at which a watch stream is held back; its client catches up from history.
+    private static let maxUnsentWatchBytes = 1 << 20
+
+    private struct Waiting {
+        var connection: GRPCServerConnection
+        var stream: StreamID
+        /// A keep-alive stream stays open behind its answers.
+        var isStreaming: Bool
+    }
+
+    private struct WatchStream {
+        var connection: GRPCServerConnection
+        var stream: StreamID
+        var isPaused = false
+    }
+
+    private final class Session {
+        let connection: GRPCServerConnection
+        var waiting: [StreamID: Set<RequestID>] = [:]
+        /// Streams whose client wants to be told when there is no leader.
+        var leaderBound: Set<StreamID> = []
+        var isDirty = false
+
+        init(_ connection: GRPCServerConnection) { self.connection = connection }
+    }
+
+    private let replica: ReplicaLoop
+    private let logger: Logger
+    private let nodeName: String
+    private let electionTimeout: TimeAmount
+    private let maxRequestBytes: Int
+    private var sessions: [ObjectIdentifier: Session] = [:]
+    private var waiting: [RequestID: Waiting] = [:]
+    private var watches: [WatchStreamID: WatchStream] = [:]
+    private var dirty: [Session] = []
+    private var leader: MemberID?
+    private var isStopping = false
+
+    init(replica: ReplicaLoop, configuration: ServerConfiguration, logger: Logger) {
+        self.replica = replica
+        nodeName = configuration.name
+        maxRequestBytes = configuration.maxRequestBytes
+        electionTimeout = .microseconds(
+            Int64(configuration.replica.raft.electionTimeoutMicroseconds))
+        self.logger = logger
+    }
+
+    /// Whether every accepted call has been answered.
+    var isIdle: Bool { waiting.isEmpty }
+
+    // MARK: - Connections
+
+    func connectionOpened(_ connection: GRPCServerConnection) {
+        sessions[ObjectIdentifier(connection)] = Session(connection)
+    }
+
+    func connectionClosed(_ connection: GRPCServerConnection) {
+        guard let session = sessions.removeValue(forKey: ObjectIdentifier(connection)) else {
+            return
+        }
+        for requests in session.waiting.values {
+            for request in requests { forget(request) }
+        }
+        for (id, watch) in watches where watch.connection === connection {
+            watches[id] = nil
+            replica.submit(.watchClosed(id))
+        }
+    }
+
+    private func forget(_ request: RequestID) {
+        waiting[request] = nil
+        replica.submit(.cancelled(request))
+    }
+
+    // MARK: - Streams
+
+    /// The tag of a stream: the method in the low byte, a watch stream's id above it.
+    func requestStarted(
+        _ stream: StreamID, _ head: RequestHead, on connection: GRPCServerConnection
+    ) -> UInt64 {
+        guard let method = RPCMethod(path: head.path) else {
+            connection.finish(stream, .unknownMethod(path: head.path))
+            return 0
+        }
+        let session = sessions[ObjectIdentifier(connection)]
+        if head.requiresLeader {
+            guard leader != nil else {
+                fail(stream, RequestFailure(.noLeader), on: connection)
+                return 0
+            }
+            session?.leaderBound.insert(stream)
+        }
+        guard ServedCall(method) != nil else {
+            connection.finish(stream, .unimplemented(method))
+            return 0
+        }
+        if method == .watch {
+            let id = replica.newWatchStreamID()
+            watches[id] = WatchStream(connection: connection, stream: stream)
+            return id << 8 | UInt64(method.rawValue)
+        }
+        return UInt64(method.rawValue)
+    }
+
+    private func method(_ tag: UInt64) -> RPCMethod {
+        guard let method = RPCMethod(rawValue: UInt8(truncatingIfNeeded: tag)) else {
+            preconditionFailure("a tag holds the method it was made from")
+        }
+        return method
+    }
+
+    func messageReceived(
+        _ stream: StreamID, tag: UInt64, _ message: [UInt8], isLast: Bool,
+        on connection: GRPCServerConnection
+    ) {
+        let method = method(tag)
+        guard let call = ServedCall(method) else { return }
+        switch call {
+        case .replica(let kind):
+            guard message.count <= maxRequestBytes else {
+                let detail = """
+                    the request has \(message.count) bytes, --max-request-bytes allows \
+                    \(maxRequestBytes)
+                    """
+                fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
+                return
+            }
+            submit(kind, message, stream: stream, isStreaming: false, on: connection)
+        case .keepAlive:
+            submit(.leaseKeepAlive, message, stream: stream, isStreaming: true, on: connection)
+        case .watch: replica.submit(.watch(tag >> 8, message))
+        case .status: connection.sendUnary(stream, replica.status.response())
+        case .defragment:
+            // Memory is given back as it becomes free; there is nothing to do, and that succeeds.
+            connection.sendUnary(stream, replica.status.header())
+        case .snapshot: sendSnapshot(on: stream, of: connection)
+        }
+        if isLast { requestEnded(stream, tag: tag, on: connection) }
+    }
+
+    private func submit(
+        _ kind: ClientRequest.Kind, _ message: [UInt8], stream: StreamID, isStreaming: Bool,
+        on connection: GRPCServerConnection
+    ) {
+        let id = replica.newRequestID()
+        waiting[id] = Waiting(connection: connection, stream: stream, isStreaming: isStreaming)
+        sessions[ObjectIdentifier(connection)]?.waiting[stream, default: []].insert(id)
+        replica.submit(ClientRequest(id: id, kind: kind, body: message))
+    }
+
+    /// The client has said all it will. Unary calls are answered by their message; streams end
+    /// when nothing more is owed on them.
+    func requestEnded(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
+        guard let call = ServedCall(method(tag)) else { return }
+        let session = sessions[ObjectIdentifier(connection)]
+        switch call {
+        case .watch:
+            replica.submit(.watchClosed(tag >> 8))
+            watches[tag >> 8] = nil
+            session?.leaderBound.remove(stream)
+            connection.finish(stream, .ok)
+        case .keepAlive:
+            if session?.waiting[stream]?.isEmpty ?? true { connection.finish(stream, .ok) }
+            endedKeepAlives.insert(StreamKey(connection, stream))
+        case .replica, .status, .defragment, .snapshot: break
+        }
+    }
+
+    private struct StreamKey: Hashable {
+        var connection: ObjectIdentifier
+        var stream: StreamID
+        init(_ connection: GRPCServerConnection, _ stream: StreamID) {
+            self.connection = ObjectIdentifier(connection)
+            self.stream = stream
+        }
+    }
+    private var endedKeepAlives: Set<StreamKey> = []
+
+    func streamCancelled(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
+        guard let session = sessions[ObjectIdentifier(connection)] else { return }
+        for request in session.waiting.removeValue(forKey: stream) ?? [] { forget(request) }
+        session.leaderBound.remove(stream)
+        endedKeepAlives.remove(StreamKey(connection, stream))
+        if watches.removeValue(forKey: tag >> 8) != nil { replica.submit(.watchClosed(tag >> 8)) }
+    }
+
+    func streamDrained(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
+        guard let watch = watches[tag >> 8], watch.isPaused else { return }
+        watches[tag >> 8]?.isPaused = false
+        replica.submit(.watchResumed(tag >> 8))
+    }
+
+    func readBatchComplete(on connection: GRPCServerConnection) {}
+
+    // MARK: - Answers
+
+    /// Takes the replica's answer to a call.
+    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
+        guard let call = waiting.removeValue(forKey: request),
+            let session = sessions[ObjectIdentifier(call.connection)]
+        else { return }
+        session.waiting[call.stream]?.remove(request)
+        switch result {
+        case .success(let message):
+            if call.isStreaming {
+                call.connection.sendMessage(call.stream, message)
+                finishKeepAliveIfEnded(call, session)
+            } else {
+                session.waiting[call.stream] = nil
+                session.leaderBound.remove(call.stream)
+                call.connection.sendUnary(call.stream, message)
+            }
+        case .failure(let failure):
+            session.waiting[call.stream] = nil
+            session.leaderBound.remove(call.stream)
+            fail(call.stream, failure, on: call.connection)
+        }
+        markDirty(session)
+    }
+
+    private func finishKeepAliveIfEnded(_ call: Waiting, _ session: Session) {
+        let key = StreamKey(call.connection, call.stream)
+        guard endedKeepAlives.contains(key), session.waiting[call.stream]?.isEmpty ?? true else {
+            return
+        }
+        endedKeepAlives.remove(key)
+        session.waiting[call.stream] = nil
+        call.connection.finish(call.stream, .ok)
+    }
+
+    /// Takes a message for a watch stream; a client that doesn't read makes the stream pause.
+    func watchResponse(_ id: WatchStreamID, _ message: [UInt8]) {
+        guard let watch = watches[id] else { return }
+        watch.connection.sendMessage(watch.stream, message)
+        if let session = sessions[ObjectIdentifier(watch.connection)] { markDirty(session) }
+        guard !watch.isPaused,
+            watch.connection.unsentBytes(watch.stream) > Self.maxUnsentWatchBytes
+        else { return }
+        watches[id]?.isPaused = true
+        replica.submit(.watchPaused(id))
+    }
+
+    func watchFailed(_ id: WatchStreamID, _ error: EtcdError) {
+        guard let watch = watches.removeValue(forKey: id) else { return }
+        replica.submit(.watchClosed(id))
+        fail(watch.stream, RequestFailure(error), on: watch.connection)
+        if let session = sessions[ObjectIdentifier(watch.connection)] { markDirty(session) }
+    }
+
+    /// Clients match the status text literally; node, cause and remedy travel beside it.
+    private func fail(
+        _ stream: StreamID, _ failure: RequestFailure, on connection: GRPCServerConnection
+    ) {
+        var trailers: [(name: String, value: String)] = []
+        if !failure.detail.isEmpty {
+            trailers.append(("martlet-detail", "node \(nodeName): \(failure.detail)"))
+            logger.info(
+                "a call failed: \(failure.error.message)", metadata: ["detail": "\(failure.detail)"]
+            )
+        }
+        connection.finish(stream, GRPCStatus(failure.error), trailers: trailers)
+    }
+
+    private func markDirty(_ session: Session) {
+        guard !session.isDirty else { return }
+        session.isDirty = true
+        dirty.append(session)
+    }
+
+    /// One write per connection for everything a turn of the replica answered.
+    func turnEnded() {
+        guard !dirty.isEmpty else { return }
+        let sessions = dirty
+        dirty.removeAll(keepingCapacity: true)
+        for session in sessions {
+            session.isDirty = false
+            session.connection.flush()
+        }
+    }
+
+    // MARK: - Leadership
+
+    /// Streams that asked for a leader end when there has been none for an election timeout.
+    func leaderChanged(_ newLeader: MemberID?) {
+        leader = newLeader
+        guard newLeader == nil else { return }
+        let guarded = NIOLoopBound(self, eventLoop: replica.loop)
+        replica.loop.scheduleTask(in: electionTimeout) { guarded.value.endLeaderBoundStreams() }
+    }
+
+    private func endLeaderBoundStreams() {
+        guard leader == nil else { return }
+        for session in sessions.values {
+            for stream in session.leaderBound {
+                end(stream, of: session, with: .noLeader)
+            }
+            session.leaderBound.removeAll()
+            session.connection.flush()
+        }
+    }
+
+    private func end(_ stream: StreamID, of session: Session, with error: EtcdError) {
+        for request in session.waiting.removeValue(forKey: stream) ?? [] { forget(request) }
+        for (id, watch) in watches
+        where watch.connection === session.connection && watch.stream == stream {
+            watches[id] = nil
+            replica.submit(.watchClosed(id))
+        }
+        fail(stream, RequestFailure(error), on: session.connection)
+    }
+
+    // MARK: - The end
+
+    /// Takes no more streams; those that never end by themselves are ended.
+    func stopAccepting() {
+        isStopping = true
+        for watch in watches.values {
+            fail(watch.stream, RequestFailure(.stopped), on: watch.connection)
+        }
+        for id in watches.keys { replica.submit(.watchClosed(id)) }
+        watches.removeAll()
+        for session in sessions.values { session.connection.shutDownGracefully() }
+    }
+
+    func closeAll() {
+        for session in sessions.values {
+            session.connection.flush()
+            session.connection.close()
+        }
+    }
+
+    // MARK: - Snapshots
+
+    private func sendSnapshot(on stream: StreamID, of connection: GRPCServerConnection) {
+        SnapshotDownload(
+            replica: replica, connection: connection, stream: stream, header: replica.status
+        ).start()
+    }
+}

@@ -1,0 +1,203 @@
+import DurableLog
+import EtcdWire
+import KVCore
+import Logging
+import NIOCore
+import RaftCore
+import Replica
+
+/// Runs a replica on an event loop: gives it time, carries out its effects.
+///
+/// Everything here happens on that loop. `@unchecked Sendable`: other threads hold a reference only
+/// to hop onto the loop with it; each entry point checks that it is there.
+final class ReplicaLoop: @unchecked Sendable {
+    /// Who is told what the replica wants of the outside.
+    struct Outlets {
+        var respond: (RequestID, Result<[UInt8], RequestFailure>) -> Void
+        var watchResponse: (WatchStreamID, [UInt8]) -> Void
+        var watchFailed: (WatchStreamID, EtcdError) -> Void
+        var leaderChanged: (MemberID?) -> Void
+        /// Everything of this turn has been handed out: send it.
+        var turnEnded: () -> Void
+    }
+
+    let loop: EventLoop
+    private var replica: Replica
+    private let peers: PeerNetwork
+    private let logDisk: DiskThread
+    private let backgroundDisk: DiskThread
+    private let logger: Logger
+    private let stop: (ReplicaFailure) -> Void
+    var outlets: Outlets?
+
+    private var requests: [ClientRequest] = []
+    private var events: [ReplicaEvent] = []
+    private var isTurnScheduled = false
+    private var effects: [ReplicaEffect] = []
+    private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
+    private let started = NIODeadline.now()
+    private(set) var nextRequestID: RequestID = 1
+    private(set) var nextWatchStreamID: WatchStreamID = 1
+
+    init(
+        recovered: RecoveredReplica, configuration: ServerConfiguration,
+        attributes: MemberAttributes, boot: UInt64, seed: UInt64, peers: PeerNetwork,
+        logDisk: DiskThread, backgroundDisk: DiskThread, loop: EventLoop, logger: Logger,
+        stop: @escaping (ReplicaFailure) -> Void
+    ) {
+        self.loop = loop
+        self.peers = peers
+        self.logDisk = logDisk
+        self.backgroundDisk = backgroundDisk
+        self.logger = logger
+        self.stop = stop
+        self.replica = Replica(
+            recovered: recovered, settings: configuration.replica, attributes: attributes,
+            boot: boot, seed: seed, now: 0)
+    }
+
+    /// Microseconds since this process began to serve.
+    private var now: Microseconds {
+        Microseconds((NIODeadline.now() - started).nanoseconds / 1_000)
+    }
+
+    var status: MemberStatus { replica.status }
+
+    /// The present state, ready to be written to a file.
+    func snapshotJob() -> SnapshotJob { replica.snapshotJob() }
+
+    /// Runs disk work that isn't the log's.
+    func inBackground(_ work: @escaping DiskThread.Work) { backgroundDisk.submit(work) }
+
+    // MARK: - Events
+
+    func newRequestID() -> RequestID {
+        defer { nextRequestID += 1 }
+        return nextRequestID
+    }
+
+    func newWatchStreamID() -> WatchStreamID {
+        defer { nextWatchStreamID += 1 }
+        return nextWatchStreamID
+    }
+
+    /// Takes a call; all calls of one turn of the loop make one batch.
+    func submit(_ request: ClientRequest) {
+        requests.append(request)
+        scheduleTurn()
+    }
+
+    /// Takes any other event; it is handled at the end of this turn of the loop.
+    func submit(_ event: ReplicaEvent) {
+        loop.preconditionInEventLoop()
+        events.append(event)
+        scheduleTurn()
+    }
+
+    private func scheduleTurn() {
+        guard !isTurnScheduled else { return }
+        isTurnScheduled = true
+        loop.execute { self.runTurn() }
+    }
+
+    private func runTurn() {
+        loop.preconditionInEventLoop()
+        isTurnScheduled = false
+        let time = now
+        let pendingEvents = events
+        events.removeAll(keepingCapacity: true)
+        for event in pendingEvents { replica.handle(event, now: time, into: &effects) }
+        if !requests.isEmpty {
+            let batch = requests
+            requests.removeAll(keepingCapacity: true)
+            replica.handle(.requests(batch), now: time, into: &effects)
+        }
+        carryOut()
+        armTimer()
+    }
+
+    private func armTimer() {
+        let deadline = replica.nextDeadline
+        if let timer, timer.deadline <= deadline { return }
+        timer?.task.cancel()
+        guard deadline < .max else {
+            timer = nil
+            return
+        }
+        let time = now
+        let delay = deadline > time ? deadline - time : 0
+        let task = loop.scheduleTask(in: .microseconds(Int64(delay))) { self.timerFired() }
+        timer = (deadline, task)
+    }
+
+    private func timerFired() {
+        timer = nil
+        // A timer that was armed for a deadline which has moved finds nothing due.
+        submit(.timer)
+    }
+
+    // MARK: - Effects
+
+    private func carryOut() {
+        while !effects.isEmpty {
+            let turn = effects
+            effects.removeAll(keepingCapacity: true)
+            for effect in turn { carryOut(effect) }
+        }
+        peers.flush()
+        outlets?.turnEnded()
+    }
+
+    private func carryOut(_ effect: ReplicaEffect) {
+        switch effect {
+        case .respond(let request, let message): outlets?.respond(request, .success(message))
+        case .fail(let request, let failure): outlets?.respond(request, .failure(failure))
+        case .sendPeer(let peer, let frame): peers.send(frame, to: peer)
+        case .peerFault(let peer, let fault): peers.fault(fault, of: peer)
+        case .disk(let operation): perform(operation)
+        case .watchResponse(let stream, let message): outlets?.watchResponse(stream, message)
+        case .watchFailed(let stream, let error): outlets?.watchFailed(stream, error)
+        case .writeSnapshot(let job): write(job)
+        case .sendSnapshot(let peer, let file, let term):
+            peers.sendSnapshot(file, term: term, to: peer)
+        case .leaderChanged(let leader, let term): leaderChanged(leader, term: term)
+        case .membersChanged: peers.membersChanged(status.members)
+        case .stop(let failure): stop(failure)
+        }
+    }
+
+    private func perform(_ operation: DiskOperation) {
+        let disk = operation.lane == .log ? logDisk : backgroundDisk
+        disk.submit { disk in
+            let completion = operation.perform(on: &disk)
+            self.loop.execute { self.submit(.diskCompleted(completion)) }
+        }
+    }
+
+    private func write(_ job: SnapshotJob) {
+        logger.info("writing a snapshot", metadata: ["index": "\(job.base.index)"])
+        backgroundDisk.submit { disk in
+            let outcome = job.run(on: &disk)
+            self.loop.execute {
+                if case .written(let index, let byteCount) = outcome {
+                    self.logger.info(
+                        "snapshot written",
+                        metadata: ["index": "\(index)", "bytes": "\(byteCount)"])
+                }
+                self.submit(.snapshotWritten(outcome))
+            }
+        }
+    }
+
+    private func leaderChanged(_ leader: MemberID?, term: Term) {
+        if let leader {
+            let role = leader == status.id ? "leading" : "following"
+            logger.info(
+                "\(role)",
+                metadata: ["leader": "\(String(leader, radix: 16))", "term": "\(term)"])
+        } else {
+            logger.warning("no leader known", metadata: ["term": "\(term)"])
+        }
+        outlets?.leaderChanged(leader)
+    }
+}

@@ -1,0 +1,101 @@
+import DurableLog
+import NIOCore
+
+/// Frames between members: length u32, CRC-32C u32 over the payload, payload; little-endian.
+enum PeerFraming {
+    /// The largest frame: an append of maximal size with room to spare.
+    static let maxFrameBytes = 64 << 20
+    static let headerBytes = 8
+
+    static func append(_ payload: [UInt8], to buffer: inout ByteBuffer) {
+        buffer.reserveCapacity(minimumWritableBytes: payload.count + headerBytes)
+        buffer.writeInteger(UInt32(payload.count), endianness: .little)
+        buffer.writeInteger(CRC32C.checksum(payload), endianness: .little)
+        buffer.writeBytes(payload)
+    }
+
+    static func frame(_ payload: ByteBuffer, allocator: ByteBufferAllocator) -> ByteBuffer {
+        var buffer = allocator.buffer(capacity: payload.readableBytes + headerBytes)
+        buffer.writeInteger(UInt32(payload.readableBytes), endianness: .little)
+        let checksum = CRC32C.checksum(payload.readableBytesView)
+        buffer.writeInteger(checksum, endianness: .little)
+        buffer.writeImmutableBuffer(payload)
+        return buffer
+    }
+
+    /// What stands at the front of received bytes.
+    enum NextFrame {
+        case frame(ByteBuffer)
+        case incomplete
+        case malformed(reason: String)
+    }
+
+    static func nextFrame(in buffer: inout ByteBuffer) -> NextFrame {
+        let start = buffer.readerIndex
+        guard
+            let length = buffer.getInteger(at: start, endianness: .little, as: UInt32.self),
+            let checksum = buffer.getInteger(at: start + 4, endianness: .little, as: UInt32.self)
+        else { return .incomplete }
+        guard length <= maxFrameBytes else {
+            return .malformed(reason: "a frame claims \(length) bytes")
+        }
+        guard buffer.readableBytes >= headerBytes + Int(length) else { return .incomplete }
+        buffer.moveReaderIndex(forwardBy: headerBytes)
+        guard let payload = buffer.readSlice(length: Int(length)) else { return .incomplete }
+        guard CRC32C.checksum(payload.readableBytesView) == checksum else {
+            return .malformed(reason: "a frame's checksum doesn't match")
+        }
+        return .frame(payload)
+    }
+}
+
+/// Cuts received bytes into frames and tells its owner; one per connection, on its event loop.
+final class PeerFrameHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    /// What a connection reports.
+    struct Callbacks {
+        var active: (Channel) -> Void = { _ in }
+        var frame: (Channel, ByteBuffer) -> Void
+        var readComplete: () -> Void = {}
+        var malformed: (Channel, String) -> Void
+        var inactive: (Channel) -> Void
+    }
+
+    private let callbacks: Callbacks
+    private var received = ByteBuffer()
+
+    init(_ callbacks: Callbacks) { self.callbacks = callbacks }
+
+    func channelActive(context: ChannelHandlerContext) { callbacks.active(context.channel) }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var incoming = unwrapInboundIn(data)
+        if received.readableBytes == 0 {
+            received = incoming
+        } else {
+            received.writeBuffer(&incoming)
+        }
+        while true {
+            switch PeerFraming.nextFrame(in: &received) {
+            case .frame(let payload): callbacks.frame(context.channel, payload)
+            case .incomplete:
+                if received.readableBytes == 0 { received.clear() }
+                return
+            case .malformed(let reason):
+                callbacks.malformed(context.channel, reason)
+                received.clear()
+                context.close(promise: nil)
+                return
+            }
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) { callbacks.readComplete() }
+
+    func channelInactive(context: ChannelHandlerContext) { callbacks.inactive(context.channel) }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+}

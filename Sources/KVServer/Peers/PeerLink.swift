@@ -1,0 +1,190 @@
+import Logging
+import NIOCore
+import NIOPosix
+import RaftCore
+
+/// The connection this member opened to one peer, kept up for as long as the peer is a member.
+///
+/// What it reports of a break is the evidence that failover rests on: a process that died resets
+/// its connections, and its port refuses. A peer that is only slow, or behind a broken network,
+/// doesn't refuse. While a process dies the kernel may close its connections before its listening
+/// socket, so that the first reconnect still succeeds and is reset: the refusal counts whenever it
+/// comes, as long as the peer hasn't said welcome again.
+final class PeerLink {
+    /// What a link reports.
+    enum Report {
+        case connected
+        case disconnected
+        /// The link broke and a reconnect was refused.
+        case processGone
+    }
+
+    /// Unsent bytes at which a peer counts as not reading: the window of consensus is far smaller.
+    static let maxUnsentBytes = 64 << 20
+    private static let retryDelays: [TimeAmount] = [
+        .milliseconds(1), .milliseconds(10), .milliseconds(20), .milliseconds(50),
+        .milliseconds(100), .milliseconds(250), .milliseconds(500),
+    ]
+
+    let peer: MemberID
+    let endpoint: Endpoint
+    private let loop: EventLoop
+    private let hello: PeerHello
+    private let logger: Logger
+    private let report: (Report) -> Void
+
+    private var channel: Channel?
+    private var isWelcome = false
+    private var wasConnected = false
+    private var attempts = 0
+    private var unsent = ByteBuffer()
+    private var unacknowledgedBytes = 0
+    private var isClosed = false
+    private var lastRefusal = ""
+
+    init(
+        peer: MemberID, endpoint: Endpoint, loop: EventLoop, hello: PeerHello, logger: Logger,
+        report: @escaping (Report) -> Void
+    ) {
+        self.peer = peer
+        self.endpoint = endpoint
+        self.loop = loop
+        self.hello = hello
+        self.report = report
+        var logger = logger
+        logger[metadataKey: "peer"] = "\(String(peer, radix: 16))"
+        logger[metadataKey: "endpoint"] = "\(endpoint)"
+        self.logger = logger
+    }
+
+    /// Queues a frame; it is dropped when the link is down. `flush` sends what is queued.
+    func send(_ frame: [UInt8]) {
+        guard isWelcome else { return }
+        PeerFraming.append(frame, to: &unsent)
+    }
+
+    func flush() {
+        guard let channel, isWelcome, unsent.readableBytes > 0 else { return }
+        let bytes = unsent
+        unsent = ByteBuffer()
+        let count = bytes.readableBytes
+        unacknowledgedBytes += count
+        guard unacknowledgedBytes <= Self.maxUnsentBytes else {
+            logger.warning("the peer doesn't read; closing the link to it")
+            channel.close(promise: nil)
+            return
+        }
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        channel.writeAndFlush(bytes).whenComplete { _ in
+            guarded.value.unacknowledgedBytes -= count
+        }
+    }
+
+    func close() {
+        isClosed = true
+        channel?.close(promise: nil)
+    }
+
+    // MARK: - Connecting
+
+    func connect() {
+        guard !isClosed else { return }
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        ClientBootstrap(group: loop)
+            .connectTimeout(.seconds(2))
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        PeerFrameHandler(guarded.value.callbacks))
+                }
+            }
+            .connect(host: endpoint.host, port: endpoint.port)
+            .hop(to: loop)
+            .whenComplete { result in
+                switch result {
+                case .success: break
+                case .failure(let error): guarded.value.connectFailed(error)
+                }
+            }
+    }
+
+    private var callbacks: PeerFrameHandler.Callbacks {
+        PeerFrameHandler.Callbacks(
+            active: { [weak self] channel in self?.opened(channel) },
+            frame: { [weak self] channel, frame in self?.answered(channel, frame) },
+            malformed: { [weak self] _, reason in
+                self?.logger.warning("the peer sent garbage: \(reason)")
+            },
+            inactive: { [weak self] channel in self?.broke(channel) })
+    }
+
+    private func opened(_ channel: Channel) {
+        self.channel = channel
+        unacknowledgedBytes = 0
+        channel.writeAndFlush(
+            PeerFraming.frame(hello.encoded(), allocator: channel.allocator), promise: nil)
+    }
+
+    private func answered(_ channel: Channel, _ frame: ByteBuffer) {
+        switch PeerWelcome(frame) {
+        case .welcome:
+            isWelcome = true
+            wasConnected = true
+            attempts = 0
+            lastRefusal = ""
+            unsent.clear()
+            logger.info("connected to peer")
+            report(.connected)
+        case .refused(let reason):
+            if reason != lastRefusal {
+                logger.error("the peer refuses this member: \(reason)")
+            }
+            lastRefusal = reason
+            channel.close(promise: nil)
+        case nil:
+            logger.error("what answers there is no Martlet member")
+            channel.close(promise: nil)
+        }
+    }
+
+    private func connectFailed(_ error: any Error) {
+        if wasConnected, Self.isRefusal(error) {
+            wasConnected = false
+            logger.info("the peer's process is gone: its port refuses connections")
+            report(.processGone)
+        }
+        retry()
+    }
+
+    private static func isRefusal(_ error: any Error) -> Bool {
+        if let error = error as? NIOConnectionError {
+            return !error.connectionErrors.isEmpty
+                && error.connectionErrors.allSatisfy {
+                    ($0.error as? IOError)?.errnoCode == ECONNREFUSED
+                }
+        }
+        return (error as? IOError)?.errnoCode == ECONNREFUSED
+    }
+
+    private func broke(_ channel: Channel) {
+        guard self.channel === channel else { return }
+        self.channel = nil
+        if isWelcome {
+            isWelcome = false
+            report(.disconnected)
+            attempts = 0
+            connect()  // At once: a refusal now is evidence.
+        } else {
+            retry()
+        }
+    }
+
+    private func retry() {
+        guard !isClosed else { return }
+        let delay = Self.retryDelays[min(attempts, Self.retryDelays.count - 1)]
+        attempts += 1
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        loop.scheduleTask(in: delay) { guarded.value.connect() }
+    }
+}

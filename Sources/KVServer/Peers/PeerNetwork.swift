@@ -1,0 +1,186 @@
+import DurableLog
+import KVCore
+import Logging
+import NIOCore
+import RaftCore
+import Replica
+
+/// All connections to other members: one link out and one in per peer, and one more for each
+/// snapshot under way. Lives on the replica's event loop.
+final class PeerNetwork {
+    private let identity: DirectoryIdentity
+    private let incarnation: UInt64
+    private let limits: StoreLimits
+    private let loop: EventLoop
+    private let disk: DiskThread
+    private let logger: Logger
+    private var links: [MemberID: PeerLink] = [:]
+    private var listener: PeerListener?
+    private var members: [ClusterMember] = []
+    private var isReceivingSnapshot = false
+    /// Where events go; set once, before anything is connected.
+    var deliver: (ReplicaEvent) -> Void = { _ in }
+
+    init(
+        identity: DirectoryIdentity, incarnation: UInt64, limits: StoreLimits, loop: EventLoop,
+        disk: DiskThread, logger: Logger
+    ) {
+        self.identity = identity
+        self.incarnation = incarnation
+        self.limits = limits
+        self.loop = loop
+        self.disk = disk
+        self.logger = logger
+    }
+
+    func start(listeningOn endpoints: [Endpoint], members: [ClusterMember]) -> EventLoopFuture<Void>
+    {
+        let listener = PeerListener(
+            loop: loop, incarnation: incarnation, logger: logger,
+            callbacks: PeerListener.Callbacks(
+                refusal: { [weak self] hello in self?.refusal(of: hello) },
+                frame: { [weak self] peer, frame in self?.deliver(.peerFrame(peer, frame)) },
+                readComplete: {},
+                snapshot: { [weak self] channel, peer in self?.receiver(on: channel, from: peer) }
+            ))
+        self.listener = listener
+        membersChanged(members)
+        return listener.listen(on: endpoints)
+    }
+
+    func close() {
+        listener?.close()
+        for link in links.values { link.close() }
+        links.removeAll()
+    }
+
+    func send(_ frame: [UInt8], to peer: MemberID) { links[peer]?.send(frame) }
+
+    func flush() {
+        for link in links.values { link.flush() }
+    }
+
+    func fault(_ fault: PeerFault, of peer: MemberID) {
+        logger.warning(
+            "a peer sent what no member sends: \(fault.reason)",
+            metadata: ["peer": "\(String(peer, radix: 16))"])
+    }
+
+    /// Connects to members that are new and lets go of those that are gone.
+    func membersChanged(_ members: [ClusterMember]) {
+        self.members = members
+        for member in members where member.id != identity.memberID && links[member.id] == nil {
+            guard let url = member.peerURLs.first,
+                let endpoint = try? Endpoint(url, flag: "a member's peer URL")
+            else {
+                logger.error(
+                    "a member has no usable peer URL", metadata: ["urls": "\(member.peerURLs)"])
+                continue
+            }
+            let peer = member.id
+            let link = PeerLink(
+                peer: peer, endpoint: endpoint, loop: loop, hello: hello(.main, to: peer),
+                logger: logger
+            ) { [weak self] report in
+                switch report {
+                case .connected: self?.deliver(.peerConnected(peer))
+                case .disconnected: self?.deliver(.peerDisconnected(peer))
+                case .processGone: self?.deliver(.peerProcessGone(peer))
+                }
+            }
+            links[peer] = link
+            link.connect()
+        }
+        for (peer, link) in links where !members.contains(where: { $0.id == peer }) {
+            link.close()
+            links[peer] = nil
+        }
+    }
+
+    private func hello(_ kind: PeerHello.LinkKind, to peer: MemberID) -> PeerHello {
+        PeerHello(
+            kind: kind, clusterID: identity.clusterID, sender: identity.memberID, receiver: peer,
+            directoryID: identity.directoryID, incarnation: incarnation)
+    }
+
+    /// Why a hello isn't accepted. The text is logged on both sides.
+    private func refusal(of hello: PeerHello) -> String? {
+        let sender = String(hello.sender, radix: 16)
+        guard hello.lowestVersion <= PeerHello.version, PeerHello.version <= hello.highestVersion
+        else {
+            return """
+                member \(sender) speaks peer protocol \(hello.lowestVersion) to \
+                \(hello.highestVersion), this one \(PeerHello.version)
+                """
+        }
+        guard hello.clusterID == identity.clusterID else {
+            return """
+                member \(sender) belongs to cluster \(String(hello.clusterID, radix: 16)), this one to \
+                \(String(identity.clusterID, radix: 16)); check --initial-cluster and \
+                --initial-cluster-token
+                """
+        }
+        guard hello.receiver == identity.memberID else {
+            return """
+                member \(sender) looks for \(String(hello.receiver, radix: 16)) here, but this is \
+                \(String(identity.memberID, radix: 16)); check the peer URLs
+                """
+        }
+        guard let known = members.first(where: { $0.id == hello.sender }) else {
+            return "\(sender) is no member of this cluster; was it removed?"
+        }
+        let directory = hello.directoryID.bytes
+        if !known.directoryID.isEmpty, known.directoryID != directory {
+            return """
+                member \(sender) came back with another data directory; what it promised is lost with \
+                the old one. Remove it and add it again
+                """
+        }
+        return nil
+    }
+
+    // MARK: - Snapshots
+
+    func sendSnapshot(_ file: String, term: Term, to peer: MemberID) {
+        guard let link = links[peer], let index = SnapshotName.index(file) else {
+            deliver(.snapshotSent(to: peer, succeeded: false))
+            return
+        }
+        logger.info(
+            "sending a snapshot",
+            metadata: ["peer": "\(String(peer, radix: 16))", "index": "\(index)"])
+        SnapshotSender(
+            file: file, index: index, term: term, hello: hello(.snapshot, to: peer), loop: loop,
+            disk: disk
+        ) { [weak self] succeeded in
+            self?.logger.info(
+                succeeded ? "snapshot sent" : "a snapshot could not be sent",
+                metadata: ["peer": "\(String(peer, radix: 16))", "index": "\(index)"])
+            self?.deliver(.snapshotSent(to: peer, succeeded: succeeded))
+        }.start(to: link.endpoint)
+    }
+
+    private func receiver(on channel: Channel, from peer: MemberID) -> SnapshotReceiver? {
+        guard !isReceivingSnapshot else { return nil }
+        isReceivingSnapshot = true
+        logger.info(
+            "receiving a snapshot", metadata: ["peer": "\(String(peer, radix: 16))"])
+        return SnapshotReceiver(
+            channel: channel, disk: disk, clusterID: identity.clusterID, limits: limits,
+            logger: logger
+        ) { [weak self] snapshot, term in
+            self?.isReceivingSnapshot = false
+            guard let snapshot else { return }
+            self?.deliver(.snapshotReceived(snapshot, from: peer, term: term))
+        }
+    }
+}
+
+extension DirectoryID {
+    /// The id as the member table keeps it.
+    var bytes: [UInt8] {
+        [high, low].flatMap { half in
+            (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * $0)) }
+        }
+    }
+}

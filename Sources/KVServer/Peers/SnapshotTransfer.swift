@@ -1,0 +1,257 @@
+import DurableLog
+import KVCore
+import Logging
+import NIOCore
+import NIOPosix
+import RaftCore
+import Replica
+
+/// Frames of a connection that carries a snapshot. After the welcome: one header, then pieces of
+/// the file in order, then an empty frame. The receiver answers with one byte when the file is
+/// durable (1) or couldn't be taken (0).
+enum SnapshotFrames {
+    static let pieceBytes = 256 << 10
+
+    /// Leader's term, index of the snapshot.
+    static func header(term: Term, index: LogIndex) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        buffer.writeInteger(term, endianness: .little)
+        buffer.writeInteger(index, endianness: .little)
+        return buffer
+    }
+}
+
+/// Streams one snapshot file to a peer over a connection of its own.
+final class SnapshotSender {
+    private let loop: EventLoop
+    private let disk: DiskThread
+    private let file: String
+    private let index: LogIndex
+    private let term: Term
+    private let hello: PeerHello
+    private let finished: (Bool) -> Void
+    private var channel: Channel?
+    private var isFinished = false
+
+    init(
+        file: String, index: LogIndex, term: Term, hello: PeerHello, loop: EventLoop,
+        disk: DiskThread, finished: @escaping (Bool) -> Void
+    ) {
+        self.file = file
+        self.index = index
+        self.term = term
+        self.hello = hello
+        self.loop = loop
+        self.disk = disk
+        self.finished = finished
+    }
+
+    func start(to endpoint: Endpoint) {
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        ClientBootstrap(group: loop)
+            .connectTimeout(.seconds(2))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        PeerFrameHandler(guarded.value.callbacks))
+                }
+            }
+            .connect(host: endpoint.host, port: endpoint.port)
+            .hop(to: loop)
+            .whenFailure { _ in guarded.value.finish(false) }
+    }
+
+    // The connection keeps the sender alive until it is closed.
+    private var callbacks: PeerFrameHandler.Callbacks {
+        PeerFrameHandler.Callbacks(
+            active: { channel in
+                self.channel = channel
+                self.write(self.hello.encoded())
+            },
+            frame: { _, frame in self.answered(frame) },
+            malformed: { _, _ in },
+            inactive: { _ in self.finish(false) })
+    }
+
+    private func write(_ payload: ByteBuffer) {
+        guard let channel else { return }
+        channel.writeAndFlush(
+            PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
+    }
+
+    private var isStreaming = false
+
+    private func answered(_ frame: ByteBuffer) {
+        if isStreaming {
+            finish(frame.getInteger(at: frame.readerIndex, as: UInt8.self) == 1)
+        } else if case .welcome? = PeerWelcome(frame) {
+            isStreaming = true
+            write(SnapshotFrames.header(term: term, index: index))
+            sendPiece(offset: 0)
+        } else {
+            finish(false)
+        }
+    }
+
+    /// Reads the next piece in the background and sends it when the one before has left.
+    private func sendPiece(offset: Int) {
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        let loop = loop
+        disk.submit { [file] disk in
+            let piece: [UInt8]?
+            do throws(DiskError) {
+                let size = try disk.byteCount(of: file) ?? 0
+                let count = min(SnapshotFrames.pieceBytes, size - offset)
+                piece = try disk.read(file, offset: offset, byteCount: count)
+            } catch {
+                piece = nil
+            }
+            loop.execute { guarded.value.pieceRead(piece, offset: offset) }
+        }
+    }
+
+    private func pieceRead(_ piece: [UInt8]?, offset: Int) {
+        guard let channel, !isFinished else { return }
+        guard let piece else {
+            finish(false)
+            return
+        }
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        let buffer = channel.allocator.buffer(bytes: piece)
+        channel.writeAndFlush(PeerFraming.frame(buffer, allocator: channel.allocator))
+            .whenSuccess {
+                // The empty piece behind the last byte is the end.
+                if !piece.isEmpty { guarded.value.sendPiece(offset: offset + piece.count) }
+            }
+    }
+
+    private func finish(_ succeeded: Bool) {
+        guard !isFinished else { return }
+        isFinished = true
+        channel?.close(promise: nil)
+        finished(succeeded)
+    }
+}
+
+/// Takes one snapshot from a peer into a file of its own, verifies it, and gives it its name.
+final class SnapshotReceiver {
+    private let channel: Channel
+    private let disk: DiskThread
+    private let clusterID: UInt64
+    private let limits: StoreLimits
+    private let finished: (LoadedSnapshot?, Term) -> Void
+    private let logger: Logger
+    private var header: (term: Term, index: LogIndex)?
+    private var offset = 0
+    private var isFinished = false
+
+    init(
+        channel: Channel, disk: DiskThread, clusterID: UInt64, limits: StoreLimits, logger: Logger,
+        finished: @escaping (LoadedSnapshot?, Term) -> Void
+    ) {
+        self.channel = channel
+        self.disk = disk
+        self.clusterID = clusterID
+        self.limits = limits
+        self.logger = logger
+        self.finished = finished
+    }
+
+    func received(_ frame: ByteBuffer) {
+        var frame = frame
+        guard header != nil else {
+            guard let term = frame.readInteger(endianness: .little, as: Term.self),
+                let index = frame.readInteger(endianness: .little, as: LogIndex.self)
+            else {
+                channel.close(promise: nil)
+                return
+            }
+            header = (term, index)
+            disk.submit { disk in try? disk.remove(SnapshotName.incoming) }
+            return
+        }
+        if frame.readableBytes == 0 {
+            complete()
+        } else {
+            take([UInt8](buffer: frame))
+        }
+    }
+
+    /// Nothing more is read from the peer until the piece is written.
+    private func take(_ piece: [UInt8]) {
+        let guarded = NIOLoopBound(self, eventLoop: channel.eventLoop)
+        let channel = channel
+        channel.setOption(.autoRead, value: false).whenComplete { _ in }
+        let start = offset
+        offset += piece.count
+        disk.submit { disk in
+            var failure: DiskError?
+            do throws(DiskError) {
+                try disk.write(SnapshotName.incoming, offset: start, bytes: piece)
+            } catch {
+                failure = error
+            }
+            channel.eventLoop.execute { [failure] in
+                if let failure { guarded.value.fail("\(failure)") }
+                channel.setOption(.autoRead, value: true).whenComplete { _ in }
+            }
+        }
+    }
+
+    private func complete() {
+        guard let header else { return }
+        let guarded = NIOLoopBound(self, eventLoop: channel.eventLoop)
+        let loop = channel.eventLoop
+        disk.submit { [clusterID, limits] disk in
+            let result: Result<LoadedSnapshot, LogError>
+            do throws(LogError) {
+                let loaded = try LoadedSnapshot.load(
+                    SnapshotName.incoming, from: &disk, clusterID: clusterID, limits: limits)
+                do throws(DiskError) {
+                    try disk.sync(SnapshotName.incoming)
+                    try disk.rename(
+                        SnapshotName.incoming, to: SnapshotName.file(loaded.base.index))
+                    try disk.syncDirectory()
+                } catch {
+                    throw .disk(error)
+                }
+                result = .success(loaded)
+            } catch {
+                result = .failure(error)
+            }
+            loop.execute { guarded.value.loaded(result, term: header.term) }
+        }
+    }
+
+    private func loaded(_ result: Result<LoadedSnapshot, LogError>, term: Term) {
+        switch result {
+        case .success(let snapshot):
+            guard !isFinished else { return }
+            isFinished = true
+            finished(snapshot, term)
+            answer(1)
+        case .failure(let error): fail("\(error)")
+        }
+    }
+
+    private func fail(_ reason: String) {
+        guard !isFinished else { return }
+        isFinished = true
+        logger.warning("a snapshot from the leader could not be taken: \(reason)")
+        finished(nil, 0)
+        answer(0)
+    }
+
+    private func answer(_ status: UInt8) {
+        var payload = ByteBuffer()
+        payload.writeInteger(status)
+        channel.writeAndFlush(
+            PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
+    }
+
+    func connectionClosed() {
+        guard !isFinished else { return }
+        isFinished = true
+        finished(nil, 0)
+    }
+}

@@ -1,0 +1,93 @@
+import DurableLog
+import Glibc
+import KVCore
+import Logging
+import NIOCore
+import NIOPosix
+import RaftCore
+import Replica
+
+/// All parts of a running member, on one event loop.
+///
+/// `@unchecked Sendable`: made on its loop and used there only; other threads hop onto the loop.
+final class Node: @unchecked Sendable {
+    private let configuration: ServerConfiguration
+    private let loop: EventLoop
+    private let logger: Logger
+    private let exit: ExitCode
+    private let logDisk: DiskThread
+    private let backgroundDisk: DiskThread
+    private let peers: PeerNetwork
+    private let replica: ReplicaLoop
+    private let clients: ClientListener
+    private var isStopping = false
+
+    init(
+        configuration: ServerConfiguration, recovered: RecoveredReplica, loop: EventLoop,
+        logger: Logger, exit: ExitCode
+    ) {
+        self.configuration = configuration
+        self.loop = loop
+        self.logger = logger
+        self.exit = exit
+        let directory = configuration.dataDirectory
+        logDisk = DiskThread(name: "log", directory: directory)
+        backgroundDisk = DiskThread(name: "background", directory: directory)
+        var generator = SystemRandomNumberGenerator()
+        let boot: UInt64 = generator.next()
+        let identity = recovered.identity
+        peers = PeerNetwork(
+            identity: identity, incarnation: boot, limits: configuration.replica.store, loop: loop,
+            disk: backgroundDisk, logger: logger)
+        replica = ReplicaLoop(
+            recovered: recovered, configuration: configuration,
+            attributes: MemberAttributes(
+                id: identity.memberID, name: configuration.name,
+                clientURLs: configuration.advertiseClients,
+                directoryID: identity.directoryID.bytes),
+            boot: boot, seed: generator.next(), peers: peers, logDisk: logDisk,
+            backgroundDisk: backgroundDisk, loop: loop, logger: logger
+        ) { failure in
+            logger.critical("stopping: \(failure)")
+            exit.set(1)
+        }
+        clients = ClientListener(
+            replica: replica, configuration: configuration, loop: loop, logger: logger)
+        let replica = replica
+        peers.deliver = { event in replica.submit(event) }
+    }
+
+    /// Listens and joins the cluster.
+    func start() -> EventLoopFuture<Void> {
+        replica.submit(.start)
+        return peers.start(
+            listeningOn: configuration.listenPeers, members: replica.status.members
+        ).flatMap { self.clients.listen(on: self.configuration.listenClients) }
+    }
+
+    /// Stops accepting, hands leadership over, finishes what was accepted, leaves.
+    func shutDown(limit: TimeAmount) {
+        guard !isStopping else { return }
+        isStopping = true
+        clients.stopAccepting()
+        let isAlone = replica.status.members.count <= 1
+        if replica.status.isLeader, !isAlone { replica.submit(.transferLeadership(to: nil)) }
+        waitForHandOver(until: .now() + limit)
+    }
+
+    /// Looks every few milliseconds whether somebody else leads and every call is answered.
+    private func waitForHandOver(until deadline: NIODeadline) {
+        let status = replica.status
+        let isFree = !status.isLeader || status.members.count <= 1
+        guard (isFree && clients.isIdle) || .now() >= deadline else {
+            loop.scheduleTask(in: .milliseconds(2)) { self.waitForHandOver(until: deadline) }
+            return
+        }
+        clients.close()
+        peers.close()
+        logDisk.close()
+        backgroundDisk.close()
+        logger.info("stopped")
+        exit.set(0)
+    }
+}

@@ -1,0 +1,20 @@
+/// A seeded stream of random numbers (splitmix64), so that a run can be repeated.
+struct RandomStream: Equatable, Sendable {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+
+    /// A number in `range`; the bias of the fold is below 2⁻⁴⁰ for the spans used here.
+    mutating func next(in range: Range<UInt64>) -> UInt64 {
+        let span = range.upperBound - range.lowerBound
+        return range.lowerBound + next().multipliedFullWidth(by: span).high
+    }
+}

@@ -1,0 +1,71 @@
+import RaftCore
+
+/// What members send one another over the main link, one frame each.
+///
+/// The layout is little-endian and belongs to the peer protocol version in the hello: a tag byte,
+/// then the fields in the order of the cases below.
+enum PeerMessage: Equatable, Sendable {
+    /// A message of the consensus; an append's entries travel with their bytes.
+    case raft(Message, entryBytes: [[UInt8]])
+    /// Writes for the leader of this term to propose; it must not lead another one.
+    case forward(term: Term, envelopes: [[UInt8]])
+    /// Forwarded writes that were not proposed, by sequence: they may be sent elsewhere.
+    case forwardRefused(sequences: [UInt64])
+    /// Renew or look at leases.
+    case leaseCall(LeaseCall)
+    /// The answer to a lease call.
+    case leaseAnswer(LeaseAnswer)
+
+    struct LeaseCall: Equatable, Sendable {
+        enum Purpose: UInt8, Sendable {
+            case renew = 0
+            case query = 1
+        }
+        var context: UInt64
+        var purpose: Purpose
+        var lease: Int64
+    }
+
+    struct LeaseAnswer: Equatable, Sendable {
+        enum Outcome: Equatable, Sendable {
+            /// Seconds left, out of the seconds granted; true once `index` is applied.
+            case alive(secondsLeft: Int64, granted: Int64, index: LogIndex)
+            /// There is no such lease once `index` is applied.
+            case gone(index: LogIndex)
+            /// The member asked doesn't lead.
+            case notLeader
+        }
+        var context: UInt64
+        var outcome: Outcome
+    }
+}
+
+/// Why a frame is none of ours. The link it came over is closed.
+public struct PeerFault: Error, Equatable, Sendable {
+    /// What is wrong with it.
+    public var reason: String
+}
+
+/// Digest of an entry's bytes for the hash chain: multiply and fold, eight bytes a step.
+func entryDigest(_ bytes: [UInt8]) -> UInt64 {
+    func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
+        let product = a.multipliedFullWidth(by: b)
+        return product.high ^ product.low
+    }
+    return bytes.withUnsafeBytes { raw in
+        var hash = UInt64(raw.count) ^ 0xA076_1D64_78BD_642F
+        var offset = 0
+        while raw.count - offset >= 8 {
+            let word = UInt64(
+                littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+            hash = fold(hash ^ word, 0xE703_7ED1_A0B4_28DB | 1) &+ 0x8EBC_6AF0_9C88_C6E3
+            offset += 8
+        }
+        var rest: UInt64 = 0
+        while offset < raw.count {
+            rest = rest << 8 | UInt64(raw[offset])
+            offset += 1
+        }
+        return fold(hash ^ rest, 0x5896_36E2_6F8B_F7C5)
+    }
+}

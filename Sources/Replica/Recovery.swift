@@ -1,0 +1,165 @@
+import DurableLog
+import KVCore
+import RaftCore
+
+/// What a member's directory held when it started.
+public struct RecoveredReplica: Sendable {
+    /// Whose directory it is.
+    public let identity: DirectoryIdentity
+    /// Where a torn write was cut off; nil after a clean stop.
+    public var tornTail: String? { log.tornTail }
+    /// Entries behind the snapshot.
+    public var entryCount: Int { log.entries.count }
+
+    let log: RecoveredLog
+    let snapshot: LoadedSnapshot?
+    let limits: StoreLimits
+    let membership: MembershipRecord
+
+    /// Makes the directory of a new member of a new cluster.
+    public static func initialize(
+        _ disk: inout some Disk, identity: DirectoryIdentity, membership: MembershipRecord,
+        settings: DurableLogSettings
+    ) throws(LogError) {
+        try LogRecovery.initialize(
+            &disk, identity: identity,
+            base: LogBase(index: 0, term: 0, chain: 0, configuration: membership.encode()),
+            settings: settings)
+    }
+
+    /// Reads a directory back. Nothing is changed but for the removal of files that were never
+    /// finished.
+    public static func open(
+        _ disk: inout some Disk, identity: DirectoryIdentity, limits: StoreLimits
+    ) throws(LogError) -> RecoveredReplica {
+        let log = try LogRecovery.open(&disk, identity: identity)
+        guard let membership = MembershipRecord.decode(log.base.configuration[...]) else {
+            throw .corrupt(
+                file: "the log", offset: 0, reason: "the membership in its base is unreadable")
+        }
+        let snapshot = try newestSnapshot(&disk, log: log, identity: identity, limits: limits)
+        return RecoveredReplica(
+            identity: identity, log: log, snapshot: snapshot, limits: limits,
+            membership: membership)
+    }
+
+    /// The newest snapshot that the log leads up to. One that lies behind the log's end was
+    /// received but never became part of this member's history; it is removed.
+    private static func newestSnapshot(
+        _ disk: inout some Disk, log: RecoveredLog, identity: DirectoryIdentity, limits: StoreLimits
+    ) throws(LogError) -> LoadedSnapshot? {
+        let positions = chainPositions(log)
+        var found: LoadedSnapshot?
+        do throws(DiskError) {
+            let files = try disk.list()
+            for file in [SnapshotName.incoming, SnapshotName.outgoing] where files.contains(file) {
+                try disk.remove(file)
+            }
+        } catch {
+            throw .disk(error)
+        }
+        for index in try snapshotIndexes(&disk).reversed() where found == nil {
+            guard index >= log.base.index, index <= log.lastIndex else { continue }
+            let snapshot = try LoadedSnapshot.load(
+                SnapshotName.file(index), from: &disk, clusterID: identity.clusterID,
+                limits: limits)
+            let position = LogPosition(
+                index: index, term: snapshot.base.term, chain: snapshot.base.chain)
+            if positions[Int(index - log.base.index)] == position { found = snapshot }
+        }
+        if found == nil, log.base.index > 0 {
+            throw .missing(
+                file: SnapshotName.file(log.base.index),
+                reason: "the log begins behind entry \(log.base.index)")
+        }
+        try removeOthers(than: found, &disk)
+        return found
+    }
+
+    private static func snapshotIndexes(_ disk: inout some Disk) throws(LogError) -> [UInt64] {
+        do throws(DiskError) {
+            return try disk.list().compactMap(SnapshotName.index).sorted()
+        } catch {
+            throw .disk(error)
+        }
+    }
+
+    private static func removeOthers(
+        than kept: LoadedSnapshot?, _ disk: inout some Disk
+    ) throws(LogError) {
+        let indexes = try snapshotIndexes(&disk)
+        do throws(DiskError) {
+            for index in indexes where index != kept?.base.index {
+                try disk.remove(SnapshotName.file(index))
+            }
+        } catch {
+            throw .disk(error)
+        }
+    }
+
+    /// The position of the base and of each entry.
+    private static func chainPositions(_ log: RecoveredLog) -> [LogPosition] {
+        var position = LogPosition(
+            index: log.base.index, term: log.base.term, chain: log.base.chain)
+        var positions = [position]
+        positions.reserveCapacity(log.entries.count + 1)
+        for entry in log.entries {
+            let metadata = EntryMetadata(
+                term: entry.term, digest: entryDigest(entry.bytes),
+                byteCount: UInt32(entry.bytes.count))
+            position.chain = chainHash(position.chain, index: entry.index, entry: metadata)
+            position.index = entry.index
+            position.term = entry.term
+            positions.append(position)
+        }
+        return positions
+    }
+
+    // MARK: - What a replica is made of
+
+    var snapshotByteCount: Int { snapshot?.byteCount ?? 0 }
+
+    /// Entry bytes behind the snapshot.
+    var logByteCount: Int {
+        let covered = snapshot?.base.index ?? 0
+        return log.entries.reduce(0) { $0 + ($1.index > covered ? $1.bytes.count : 0) }
+    }
+
+    func takeStore() -> Store {
+        snapshot?.store.take() ?? Store(limits: limits, membership: membership)
+    }
+
+    func makeTail() -> EntryTail {
+        var tail = EntryTail(firstIndex: log.base.index + 1)
+        for entry in log.entries { tail.append(entry.bytes, at: entry.index) }
+        return tail
+    }
+
+    func makeRaft(settings: RaftSettings, seed: UInt64, now: Microseconds) -> Raft {
+        let base = LogPosition(
+            index: log.base.index, term: log.base.term, chain: log.base.chain)
+        let baseMark = SnapshotMark(position: base, configuration: membership.configuration)
+        // Both were decoded before: what is unreadable now was damaged in memory.
+        let snapshotMark = snapshot.map { snapshot in
+            guard let mark = try? snapshot.mark else {
+                preconditionFailure("a verified snapshot has a readable membership")
+            }
+            return mark
+        }
+        return Raft(
+            id: identity.memberID, settings: settings,
+            hardState: HardState(
+                term: log.vote.term, vote: log.vote.vote == 0 ? nil : log.vote.vote),
+            snapshot: snapshotMark ?? baseMark, base: base,
+            baseConfiguration: membership.configuration,
+            entries: log.entries.map { entry in
+                (
+                    EntryMetadata(
+                        term: entry.term, digest: entryDigest(entry.bytes),
+                        byteCount: UInt32(entry.bytes.count)),
+                    (try? PeerCodec.configuration(in: entry.bytes)) ?? nil
+                )
+            },
+            commitIndex: log.commitIndex, seed: seed, now: now)
+    }
+}

@@ -1,0 +1,276 @@
+import EtcdWire
+import KVCore
+import RaftCore
+
+/// A lease call of a client of this member that the leader has to answer.
+struct PendingLeaseCall {
+    var request: RequestID
+    var call: PeerMessage.LeaseCall
+    var wantsKeys: Bool
+    var deadline: Microseconds
+    /// The leader's answer, until its index is applied here.
+    var answer: PeerMessage.LeaseAnswer?
+}
+
+/// Leases: the map knows which exist, the leader's clock when they end.
+///
+/// A renewal is acknowledged only after a leadership round that began after it came: a leader that
+/// was deposed without knowing must not promise time that its successor doesn't grant.
+extension Replica {
+    // MARK: - The leader's clock
+
+    /// The no-op of this term is applied: every lease of older terms is known.
+    mutating func startLeaseClock() {
+        leases.start(now: now)
+        for lease in store.allLeases() {
+            let seconds = lease.remainingSeconds > 0 ? lease.remainingSeconds : lease.grantedSeconds
+            leases.set(
+                lease.id,
+                deadline: now + microseconds(seconds) + settings.raft.electionTimeoutMicroseconds,
+                hasCheckpoint: lease.remainingSeconds > 0)
+        }
+    }
+
+    private func microseconds(_ seconds: Int64) -> Microseconds {
+        Microseconds(seconds) * 1_000_000
+    }
+
+    mutating func leaseGranted(_ lease: LeaseInfo) {
+        leases.set(
+            lease.id, deadline: now + microseconds(lease.grantedSeconds), hasCheckpoint: false)
+    }
+
+    mutating func leasesCheckpointed(_ checkpointed: [LeaseInfo]) {
+        for lease in checkpointed {
+            leases.noteCheckpoint(lease.id, isPresent: lease.remainingSeconds > 0)
+        }
+    }
+
+    /// Proposes the end of leases whose time is up, many in one entry.
+    mutating func runLeaseClock() {
+        guard core.isLeader, leases.isRunning else { return }
+        while true {
+            let due = leases.takeDue(now: now, limit: LeaseExpiry.leaseLimit)
+            guard !due.isEmpty else { break }
+            let fitting = store.expiryBatchCount(due)
+            for lease in due[fitting...] { leases.putBack(lease) }
+            let ids = Array(due[..<fitting])
+            let entry = Envelope.encode(
+                kind: .leaseExpiry, origin: Origin(member: id, boot: boot, sequence: 0),
+                body: LeaseExpiry(term: core.term, ids: ids).encode())
+            guard case .accepted = proposeHere(entry) else {
+                // Leadership is being handed over; the next leader lets them expire.
+                return
+            }
+        }
+        checkpointLeases()
+    }
+
+    private mutating func checkpointLeases() {
+        let all = leases.takeCheckpoint(now: now).filter { lease, secondsLeft in
+            guard let known = store.lease(lease) else { return false }
+            // A short lease is over before a checkpoint could help.
+            return known.grantedSeconds * 1_000_000 > LeaseClock.checkpointMicroseconds
+                && secondsLeft < known.grantedSeconds
+        }
+        for start in stride(from: 0, to: all.count, by: LeaseCheckpoint.leaseLimit) {
+            let part = all[start..<min(start + LeaseCheckpoint.leaseLimit, all.count)]
+            let items = part.map {
+                LeaseCheckpoint.Item(id: $0.lease, remainingSeconds: $0.secondsLeft)
+            }
+            proposeInternal(.leaseCheckpoint, LeaseCheckpoint(items: items).encode())
+        }
+    }
+
+    // MARK: - Calls
+
+    mutating func acceptLeaseCall(
+        _ request: ClientRequest, purpose: PeerMessage.LeaseCall.Purpose
+    ) throws(RequestFailure) {
+        let body = request.body[...]
+        let lease: Int64
+        var wantsKeys = false
+        switch purpose {
+        case .renew:
+            lease = try parse { () throws(WireError) in
+                try LeaseKeepAliveRequest(decoding: body)
+            }.id
+        case .query:
+            let query = try parse { () throws(WireError) in
+                try LeaseTimeToLiveRequest(decoding: body)
+            }
+            lease = query.id
+            wantsKeys = query.keys
+        }
+        let context = random.next()
+        let call = PeerMessage.LeaseCall(context: context, purpose: purpose, lease: lease)
+        leaseCalls[context] = PendingLeaseCall(
+            request: request.id, call: call, wantsKeys: wantsKeys, deadline: deadline)
+        leaseCallDeadlines.append((deadline, context))
+        start(call)
+    }
+
+    private mutating func start(_ call: PeerMessage.LeaseCall) {
+        if core.isLeader {
+            addLeaseRead(call, peer: nil)
+        } else if let leader = core.leader {
+            effects.append(.sendPeer(to: leader, frame: PeerCodec.encode(.leaseCall(call))))
+        }
+    }
+
+    private mutating func addLeaseRead(_ call: PeerMessage.LeaseCall, peer: MemberID?) {
+        let read = LeaseRead(call: call, peer: peer, receivedAt: now, deadline: deadline)
+        reads.add(nil, .lease(read), deadline: deadline)
+    }
+
+    /// Renewals and queries may be repeated: nothing depends on how often they arrive.
+    mutating func restartLeaseCalls() {
+        for context in leaseCalls.keys.sorted() where leaseCalls[context]!.answer == nil {
+            start(leaseCalls[context]!.call)
+        }
+    }
+
+    mutating func answer(_ call: PeerMessage.LeaseCall, from peer: MemberID) {
+        guard core.isLeader else {
+            reply(.init(context: call.context, outcome: .notLeader), to: peer)
+            return
+        }
+        addLeaseRead(call, peer: peer)
+    }
+
+    private mutating func reply(_ answer: PeerMessage.LeaseAnswer, to peer: MemberID?) {
+        if let peer {
+            effects.append(.sendPeer(to: peer, frame: PeerCodec.encode(.leaseAnswer(answer))))
+        } else {
+            leaseAnswered(answer)
+        }
+    }
+
+    /// This member led when the call came, and has applied all that was committed then.
+    mutating func leaseRoundConfirmed(_ read: LeaseRead) {
+        let call = read.call
+        guard core.isLeader else {
+            // This member's own calls were sent to the new leader when it became known.
+            if read.peer != nil {
+                reply(.init(context: call.context, outcome: .notLeader), to: read.peer)
+            }
+            return
+        }
+        guard leases.isRunning, !leases.isExpiring(call.lease) else {
+            // The outcome of an expiry under way decides.
+            leaseReadsAwaitingApply.append(read)
+            return
+        }
+        guard let lease = store.lease(call.lease) else {
+            reply(
+                .init(context: call.context, outcome: .gone(index: store.appliedIndex)),
+                to: read.peer)
+            return
+        }
+        if call.purpose == .renew {
+            if leases.hasCheckpoint(call.lease) {
+                // Another leader would count from the checkpoint: it must go first.
+                let item = LeaseCheckpoint.Item(id: call.lease, remainingSeconds: 0)
+                proposeInternal(.leaseCheckpoint, LeaseCheckpoint(items: [item]).encode())
+                leases.noteCheckpoint(call.lease, isPresent: false)
+                clearing[call.lease] = core.lastIndex
+            }
+            if let index = clearing[call.lease], index > store.appliedIndex {
+                leaseReadsAwaitingApply.append(read)
+                return
+            }
+            clearing[call.lease] = nil
+            _ = leases.renew(
+                call.lease, deadline: read.receivedAt + microseconds(lease.grantedSeconds))
+        }
+        let left =
+            call.purpose == .renew
+            ? lease.grantedSeconds : leases.secondsLeft(call.lease, now: now) ?? 0
+        reply(
+            .init(
+                context: call.context,
+                outcome: .alive(
+                    secondsLeft: left, granted: lease.grantedSeconds, index: store.appliedIndex)),
+            to: read.peer)
+    }
+
+    /// Entries were applied: what waited for one of them is confirmed anew.
+    mutating func retryLeaseReads() {
+        guard !leaseReadsAwaitingApply.isEmpty else { return }
+        let waiting = leaseReadsAwaitingApply
+        leaseReadsAwaitingApply.removeAll()
+        for read in waiting where read.deadline > now {
+            reads.add(nil, .lease(read), deadline: read.deadline)
+        }
+    }
+
+    // MARK: - Answers
+
+    mutating func leaseAnswered(_ answer: PeerMessage.LeaseAnswer) {
+        guard leaseCalls[answer.context] != nil else { return }
+        switch answer.outcome {
+        case .alive, .gone:
+            leaseCalls[answer.context]!.answer = answer
+            serveLeaseAnswer(answer.context)
+        case .notLeader:
+            break  // Asked again when a leader is known.
+        }
+    }
+
+    mutating func serveLeaseAnswers() {
+        guard !leaseCalls.isEmpty else { return }
+        for context in leaseCalls.keys.sorted() where leaseCalls[context]!.answer != nil {
+            serveLeaseAnswer(context)
+        }
+    }
+
+    private mutating func serveLeaseAnswer(_ context: UInt64) {
+        guard let pending = leaseCalls[context], let answer = pending.answer else { return }
+        var message: [UInt8] = []
+        let lease = pending.call.lease
+        switch answer.outcome {
+        case .alive(let secondsLeft, let granted, let index):
+            guard store.appliedIndex >= index else { return }
+            message = header()
+            WireWriter.appendInt64(2, lease, to: &message)
+            WireWriter.appendInt64(3, secondsLeft, to: &message)
+            if pending.call.purpose == .query {
+                WireWriter.appendInt64(4, granted, to: &message)
+                if pending.wantsKeys {
+                    for key in store.keys(ofLease: lease) {
+                        WireWriter.appendPresentBytes(5, key.key[...], to: &message)
+                    }
+                }
+            }
+        case .gone(let index):
+            guard store.appliedIndex >= index else { return }
+            message = header()
+            WireWriter.appendInt64(2, lease, to: &message)
+            // A renewal of a lease that is gone answers 0, a query −1.
+            if pending.call.purpose == .query { WireWriter.appendInt64(3, -1, to: &message) }
+        case .notLeader: return
+        }
+        leaseCalls[context] = nil
+        effects.append(.respond(pending.request, message: message))
+    }
+
+    mutating func expireLeaseCalls() {
+        while let first = leaseCallDeadlines.first, first.deadline <= now {
+            leaseCallDeadlines.removeFirst()
+            guard let pending = leaseCalls.removeValue(forKey: first.context) else { continue }
+            fail(
+                pending.request, core.leader == nil ? .noLeader : .timeout,
+                detail: "the leader didn't answer the lease call in time")
+        }
+    }
+
+    mutating func respondLeases(_ request: RequestID) {
+        var message = header()
+        for lease in store.allLeases() {
+            WireWriter.appendMessageHead(
+                2, size: WireWriter.int64Size(1, lease.id), to: &message)
+            WireWriter.appendInt64(1, lease.id, to: &message)
+        }
+        effects.append(.respond(request, message: message))
+    }
+}

@@ -1,0 +1,256 @@
+import EtcdWire
+import KVCore
+import RaftCore
+
+/// Client calls come in: parsed completely, checked, then proposed, forwarded, read or parked.
+extension Replica {
+    mutating func accept(_ request: ClientRequest) {
+        guard writes.count + reads.count + leaseCalls.count < settings.maxParkedRequests else {
+            let detail = """
+                \(settings.maxParkedRequests) calls wait on this member already; \
+                send fewer at a time
+                """
+            fail(request.id, .tooManyRequests, detail: detail)
+            return
+        }
+        do throws(RequestFailure) {
+            switch request.kind {
+            case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke:
+                try acceptWrite(request)
+            case .range: try acceptRange(request)
+            case .leaseKeepAlive: try acceptLeaseCall(request, purpose: .renew)
+            case .leaseTimeToLive: try acceptLeaseCall(request, purpose: .query)
+            case .leaseLeases: reads.add(request.id, .leases, deadline: deadline)
+            case .memberList: try acceptMemberList(request)
+            case .hashKV: try acceptHash(request)
+            case .barrier: reads.add(request.id, .barrier, deadline: deadline)
+            }
+        } catch {
+            effects.append(.fail(request.id, error))
+        }
+    }
+
+    var deadline: Microseconds { now + settings.requestTimeoutMicroseconds }
+
+    func parse<Value>(
+        _ body: () throws(WireError) -> Value
+    ) throws(RequestFailure) -> Value {
+        do throws(WireError) {
+            return try body()
+        } catch {
+            throw RequestFailure(.malformed(error))
+        }
+    }
+
+    func check(_ body: () throws(EtcdError) -> Void) throws(RequestFailure) {
+        do throws(EtcdError) {
+            try body()
+        } catch {
+            throw RequestFailure(error)
+        }
+    }
+
+    // MARK: - Writes
+
+    private mutating func acceptWrite(_ request: ClientRequest) throws(RequestFailure) {
+        let body = request.body[...]
+        switch request.kind {
+        case .put:
+            let put = try parse { () throws(WireError) in try PutRequest(decoding: body) }
+            try check { () throws(EtcdError) in try Validation.check(put) }
+            propose(.put, body, for: request.id)
+        case .deleteRange:
+            let deletion = try parse { () throws(WireError) in
+                try DeleteRangeRequest(decoding: body)
+            }
+            try check { () throws(EtcdError) in try Validation.check(deletion) }
+            propose(.deleteRange, body, for: request.id)
+        case .txn:
+            let txn = try parse { () throws(WireError) in try TxnRequest(decoding: body) }
+            let limit = settings.maxTxnOperations
+            try check { () throws(EtcdError) in
+                try Validation.check(txn, maximumOperations: limit)
+            }
+            if txn.isReadOnly {
+                reads.add(request.id, .txn(txn), deadline: deadline)
+            } else {
+                propose(.txn, body, for: request.id)
+            }
+        case .compact:
+            _ = try parse { () throws(WireError) in try CompactionRequest(decoding: body) }
+            propose(.compact, body, for: request.id)
+        case .leaseGrant: try acceptGrant(request)
+        case .leaseRevoke:
+            _ = try parse { () throws(WireError) in try LeaseRevokeRequest(decoding: body) }
+            propose(.leaseRevoke, body, for: request.id)
+        case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .memberList, .hashKV,
+            .barrier:
+            preconditionFailure("reads take another way")
+        }
+    }
+
+    /// The id is chosen and the time to live raised before the entry exists: apply sees neither
+    /// entropy nor the election timeout.
+    private mutating func acceptGrant(_ request: ClientRequest) throws(RequestFailure) {
+        let body = request.body[...]
+        var grant = try parse { () throws(WireError) in try LeaseGrantRequest(decoding: body) }
+        try check { [grant] () throws(EtcdError) in try Validation.check(grant) }
+        grant.ttl = max(grant.ttl, settings.minLeaseSeconds)
+        while grant.id == 0 { grant.id = Int64(random.next() >> 1) }
+        var bytes: [UInt8] = []
+        grant.encode(into: &bytes)
+        propose(.leaseGrant, bytes[...], for: request.id)
+    }
+
+    private mutating func propose(
+        _ kind: EntryKind, _ body: ArraySlice<UInt8>, for request: RequestID
+    ) {
+        let sequence = writes.nextSequence
+        let entry = Envelope.encode(
+            kind: kind, origin: Origin(member: id, boot: boot, sequence: sequence), body: body)
+        writes.add(PendingWrite(request: request, deadline: deadline, unsent: entry))
+        send(sequence)
+    }
+
+    /// Gives a write that nobody has seen to the leader, once there is one.
+    private mutating func send(_ sequence: UInt64) {
+        guard let entry = writes[sequence]?.unsent else { return }
+        if core.isLeader {
+            switch proposeHere(entry) {
+            case .accepted:
+                markSent(sequence)
+            case .full:
+                if let write = writes.remove(sequence) {
+                    fail(
+                        write.request, .tooManyRequests,
+                        detail: "the leader has too many uncommitted entries")
+                }
+            case .notLeader, .transferring, .configurationBusy, .configurationInvalid:
+                break  // It waits for the next leader.
+            }
+        } else if core.leader != nil {
+            markSent(sequence)
+            forwards.append(entry)
+        }
+    }
+
+    private mutating func markSent(_ sequence: UInt64) {
+        writes[sequence]?.unsent = nil
+        writes[sequence]?.sentTerm = core.term
+    }
+
+    /// Appends an entry to the leader's log.
+    mutating func proposeHere(
+        _ entry: [UInt8], configuration: Configuration? = nil
+    ) -> Raft.ProposeResult {
+        let result = core.propose(
+            Raft.Proposal(
+                byteCount: UInt32(entry.count), digest: entryDigest(entry),
+                configuration: configuration), now: now)
+        if case .accepted(let index) = result { tail.append(entry, at: index) }
+        return result
+    }
+
+    mutating func sendUnsentWrites() {
+        for sequence in writes.sequences { send(sequence) }
+    }
+
+    /// One frame for all writes of this batch.
+    mutating func sendForwards() {
+        guard !forwards.isEmpty else { return }
+        if let leader = core.leader, leader != id {
+            effects.append(
+                .sendPeer(
+                    to: leader,
+                    frame: PeerCodec.encode(.forward(term: core.term, envelopes: forwards))))
+        }
+        forwards.removeAll(keepingCapacity: true)
+    }
+
+    /// A follower's writes. They are proposed in the term they were meant for or not at all, so
+    /// that each goes to one leader at most.
+    mutating func proposeForwarded(_ envelopes: [[UInt8]], term: Term, from peer: MemberID) {
+        var refused: [UInt64] = []
+        for entry in envelopes {
+            guard let envelope = try? Envelope(decoding: entry), envelope.origin.member == peer
+            else {
+                effects.append(.peerFault(peer, PeerFault(reason: "a forwarded entry is invalid")))
+                return
+            }
+            if core.isLeader, core.term == term, case .accepted = proposeHere(entry) { continue }
+            refused.append(envelope.origin.sequence)
+        }
+        if !refused.isEmpty {
+            effects.append(
+                .sendPeer(
+                    to: peer, frame: PeerCodec.encode(.forwardRefused(sequences: refused))))
+        }
+    }
+
+    mutating func forwardRefused(_ sequence: UInt64) {
+        guard let write = writes.remove(sequence) else { return }
+        // The leader proved that it didn't propose it, but its entry is not kept here.
+        fail(
+            write.request, .leaderChanged,
+            detail: "the leader stepped down before it took the write; nothing was written")
+    }
+
+    // MARK: - Time and errors
+
+    mutating func failExpiredRequests() {
+        while let write = writes.removeExpired(now: now) {
+            if write.unsent != nil {
+                fail(
+                    write.request, .noLeader,
+                    detail: "no leader was found in time; nothing was written")
+            } else if core.leader == nil || core.term != write.sentTerm {
+                failUnknown(write)
+            } else {
+                fail(
+                    write.request, .timeout,
+                    detail: "the write wasn't committed in time; its outcome is unknown")
+            }
+        }
+        for request in reads.removeExpired(now: now) {
+            if core.leader == nil {
+                fail(
+                    request, .noLeader,
+                    detail: "a linearizable read needs a leader; is a majority running?")
+            } else {
+                fail(
+                    request, .timeout,
+                    detail: "the leader didn't confirm in time that it still leads")
+            }
+        }
+        expireLeaseCalls()
+    }
+
+    /// An entry of a newer term was applied: what an older leader was given and isn't applied by
+    /// now never will be, or already was under a result this member could not see.
+    mutating func failWrites(sentBefore term: Term) {
+        for sequence in writes.sequences {
+            guard let write = writes[sequence], write.unsent == nil, write.sentTerm < term else {
+                continue
+            }
+            _ = writes.remove(sequence)
+            failUnknown(write)
+        }
+    }
+
+    private mutating func failUnknown(_ write: PendingWrite) {
+        fail(
+            write.request, .timeoutDueToLeaderFailure,
+            detail: "the leader was lost while it held the write; read the key to see its outcome")
+    }
+
+    mutating func fail(_ request: RequestID, _ error: EtcdError, detail: String) {
+        effects.append(.fail(request, RequestFailure(error, detail: detail)))
+    }
+}
+
+extension EtcdError {
+    /// A message that is no valid protobuf, as a gRPC server reports it.
+    static func malformed(_ error: WireError) -> EtcdError {
+        EtcdError(code: .internal, message: "grpc: error unmarshalling request: \(error)")
+    }
+}

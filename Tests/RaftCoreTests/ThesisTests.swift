@@ -1,0 +1,304 @@
+import Testing
+
+@testable import RaftCore
+
+/// One test or more for each rule of the thesis, by section.
+@Suite("Raft by the thesis")
+struct ThesisTests {
+    func elected(voters: Int = 3, leader: MemberID = 1) -> RaftCluster {
+        var cluster = RaftCluster(voters: voters)
+        cluster.elect(leader)
+        return cluster
+    }
+
+    @Test("3.4: a member votes once in a term, also across a crash")
+    func oneVote() {
+        var cluster = RaftCluster(voters: 3)
+        func ask(_ candidate: MemberID) -> Message {
+            Message(
+                from: candidate, to: 3, term: 5,
+                body: .voteRequest(.init(lastIndex: 0, lastTerm: 0)))
+        }
+        cluster.deliverOne(ask(1))
+        let said1 = cluster.takeMessages()
+        #expect(said1.map(\.body) == [.voteResponse(granted: true)])
+        cluster.crash(3)
+        cluster.deliverOne(ask(2))
+        let said2 = cluster.takeMessages()
+        #expect(said2.map(\.body) == [.voteResponse(granted: false)])
+        cluster.deliverOne(ask(1))
+        let said3 = cluster.takeMessages()
+        #expect(said3.map(\.body) == [.voteResponse(granted: true)])
+    }
+
+    @Test("3.4: a vote of an older term elects nobody")
+    func oldVote() {
+        var cluster = RaftCluster(voters: 3)
+        cluster.timeout(1)
+        cluster.deliver { if case .voteRequest = $0.body { true } else { false } }
+        #expect(cluster[1].role == .candidate && cluster[1].term == 1)
+        cluster.pass(3_000_000)
+        cluster.timeout(1)
+        cluster.deliver { if case .voteRequest = $0.body { true } else { false } }
+        #expect(cluster[1].term == 2)
+        cluster.deliverOne(Message(from: 2, to: 1, term: 1, body: .voteResponse(granted: true)))
+        #expect(cluster[1].role == .candidate)
+        cluster.deliverOne(Message(from: 2, to: 1, term: 2, body: .voteResponse(granted: true)))
+        #expect(cluster[1].role == .leader)
+    }
+
+    @Test("3.5: a delayed append doesn't shorten a log that a newer one extended")
+    func delayedAppend() throws {
+        var cluster = elected()
+        _ = cluster.propose(1)
+        let early = try #require(cluster.takeMessages().first { $0.to == 2 })
+        cluster.deliverOne(early)
+        cluster.deliver()
+        _ = cluster.propose(1)
+        cluster.deliver()
+        let length = cluster[2].lastIndex
+        cluster.deliverOne(early)
+        cluster.deliver()
+        #expect(cluster[2].lastIndex == length)
+    }
+
+    @Test("3.5: a follower acknowledges what matched, not what it happens to hold")
+    func acknowledgesMatched() {
+        var cluster = elected()
+        // n3 gets an entry that is never committed, in a term of its own.
+        cluster.pass(3_000_000)
+        cluster.timeout(3)
+        cluster.deliver()
+        #expect(cluster[3].isLeader)
+        _ = cluster.propose(3)
+        _ = cluster.propose(3)
+        _ = cluster.takeMessages()
+        // Entries 3 and 4 exist on n3 alone; a new leader probes before them.
+        let probe = Message(
+            from: 1, to: 3, term: cluster[3].term + 1,
+            body: .append(
+                .init(previous: cluster[3].position(at: 1)!, entries: [], commitIndex: 1, round: 0))
+        )
+        cluster.deliverOne(probe)
+        let answer = cluster.takeMessages().last
+        guard case .appendResponse(let response)? = answer?.body else {
+            Issue.record("no answer")
+            return
+        }
+        #expect(response.outcome == .matched(2) || response.outcome == .matched(1))
+    }
+
+    @Test("3.6.1: the last term decides before the last index")
+    func upToDate() {
+        var log = EntryLog(base: .zero, configuration: Configuration(voters: [1]))
+        log.append(EntryMetadata(term: 2, digest: 1, byteCount: 1))
+        log.append(EntryMetadata(term: 3, digest: 1, byteCount: 1))
+        #expect(log.isCovered(byLastIndex: 2, lastTerm: 3))
+        #expect(log.isCovered(byLastIndex: 1, lastTerm: 4))
+        #expect(!log.isCovered(byLastIndex: 9, lastTerm: 2))
+        #expect(!log.isCovered(byLastIndex: 1, lastTerm: 3))
+    }
+
+    @Test("3.6.2: entries of an earlier term commit only with one of the leader's own")
+    func figureEight() {
+        var cluster = elected()
+        _ = cluster.propose(1)
+        _ = cluster.takeMessages()
+        cluster.crash(1)
+        cluster.pass(3_000_000)
+        cluster.timeout(1)
+        cluster.deliver { if case .append = $0.body { true } else { false } }
+        #expect(cluster[1].isLeader && cluster[1].term == 2 && cluster[1].lastIndex == 3)
+        func matched(_ index: LogIndex) -> Message {
+            Message(
+                from: 2, to: 1, term: 2,
+                body: .appendResponse(
+                    .init(outcome: .matched(index), round: 0, wantsCommits: false)))
+        }
+        // Entry 2, of term 1, is on a majority now, and still could be overwritten.
+        cluster.deliverOne(matched(2))
+        #expect(cluster[1].commitIndex == 0)
+        cluster.deliverOne(matched(3))
+        #expect(cluster[1].commitIndex == 3)
+    }
+
+    @Test("3.10: the target of a hand-over campaigns only with its log on disk")
+    func transferWaitsForDisk() {
+        var cluster = elected()
+        cluster.holdDisk(3, true)
+        _ = cluster.propose(1)
+        cluster.deliver()
+        cluster.deliverOne(Message(from: 1, to: 3, term: cluster[1].term, body: .timeoutNow))
+        let before = cluster.takeMessages()
+        #expect(!before.contains { $0.from == 3 })
+        cluster.holdDisk(3, false)
+        let after = cluster.takeMessages()
+        #expect(
+            after.contains {
+                if case .voteRequest(let request) = $0.body { request.isTransfer } else { false }
+            })
+    }
+
+    @Test("4.1: one change at a time, of one voter, and only behind an entry of this term")
+    func membershipRules() {
+        var cluster = elected()
+        let bigger = Configuration(voters: [1, 2, 3, 4])
+        let twoAtOnce = cluster.propose(1, Configuration(voters: [1, 4, 5]))
+        #expect(twoAtOnce == .configurationInvalid)
+        let accepted = cluster.propose(1, bigger)
+        #expect(accepted == .accepted(2))
+        #expect(cluster[1].configuration == bigger)
+        let early = cluster.propose(1, Configuration(voters: [1, 2, 3, 4, 5]))
+        #expect(early == .configurationBusy)
+        cluster.deliver { $0.to == 4 }
+        #expect(cluster[1].commitIndex == 2)
+        let next = cluster.propose(1, Configuration(voters: [1, 2, 3, 4, 5]))
+        #expect(next == .accepted(3))
+    }
+
+    @Test("4.1: a configuration that is truncated is rolled back")
+    func configurationRollback() {
+        var cluster = elected()
+        _ = cluster.propose(1, Configuration(voters: [1, 2, 3, 4]))
+        _ = cluster.takeMessages()
+        cluster.pass(3_000_000)
+        cluster.timeout(2)
+        cluster.deliver { $0.to == 1 || $0.from == 1 }
+        _ = cluster.propose(2)
+        cluster.deliver()
+        cluster.timeout(2)
+        cluster.deliver()
+        #expect(cluster[1].leader == 2)
+        #expect(cluster[1].configuration.voters == [1, 2, 3])
+    }
+
+    @Test("4.2.2: a removed leader doesn't count itself and steps down when it is gone")
+    func removedLeader() {
+        var cluster = elected()
+        _ = cluster.propose(1, Configuration(voters: [2, 3]))
+        let messages = cluster.takeMessages()
+        // Its own disk and one follower are no quorum of {2, 3}.
+        for message in messages where message.to == 2 { cluster.deliverOne(message) }
+        cluster.deliver()
+        #expect(cluster[1].commitIndex == 1 && cluster[1].isLeader)
+        for message in messages where message.to == 3 { cluster.deliverOne(message) }
+        cluster.deliver()
+        #expect(!cluster[1].isLeader)
+        #expect(cluster[1].commitIndex == 2)
+    }
+
+    @Test("6.2: a leader that hears no majority for an election timeout steps down")
+    func checkQuorum() {
+        var cluster = elected()
+        cluster.pass(2_100_000)
+        cluster.timeout(1)
+        #expect(cluster[1].role == .follower)
+    }
+
+    @Test("6.4: a new leader doesn't answer reads before its no-op is committed")
+    func freshLeaderRead() {
+        var cluster = elected()
+        _ = cluster.propose(1)
+        cluster.deliver { $0.to == 2 }
+        cluster.pass(3_000_000)
+        cluster.timeout(3)
+        cluster.deliver { message in
+            if case .append = message.body { message.from == 3 } else { message.to == 1 }
+        }
+        #expect(cluster[3].isLeader)
+        cluster.transcript = []
+        cluster.read(3, context: 5)
+        cluster.deliver { if case .append = $0.body { true } else { false } }
+        #expect(!cluster.transcript.contains { $0.hasPrefix("n3 read 5") })
+        cluster.timeout(3)
+        cluster.deliver()
+        cluster.timeout(3)
+        cluster.deliver()
+        #expect(cluster.transcript.contains("n3 read 5 at 3"))
+    }
+
+    @Test("9.6: a member that hears its leader refuses pre-votes")
+    func stickiness() {
+        var cluster = elected()
+        cluster.timeout(1)
+        cluster.deliver()
+        cluster.deliverOne(
+            Message(
+                from: 3, to: 2, term: 9, body: .preVoteRequest(.init(lastIndex: 99, lastTerm: 8))))
+        let said4 = cluster.takeMessages()
+        #expect(said4.map(\.body) == [.preVoteResponse(granted: false)])
+        #expect(cluster[2].term == cluster[1].term)
+    }
+
+    @Test("10.2: appends are pipelined within a window of messages and bytes")
+    func window() {
+        var cluster = elected()
+        let limit = cluster[1].settings.maxInflightMessages
+        for _ in 0..<limit + 50 { _ = cluster.propose(1) }
+        let appends = cluster.takeMessages().filter { $0.to == 2 }
+        #expect(appends.count == limit)
+    }
+}
+
+@Suite("Bookkeeping")
+struct BookkeepingTests {
+    @Test("a truncation lowers what writes under way may claim")
+    func asynchronousABA() {
+        var queue = DurabilityQueue(durableIndex: 4)
+        let first = queue.begin(lastIndex: 5, carriesHardState: false)
+        let firstMustBeTold = queue.truncate(to: 4)
+        let second = queue.begin(lastIndex: 5, carriesHardState: false)
+        let secondMustBeTold = queue.truncate(to: 4)
+        #expect(firstMustBeTold && secondMustBeTold)
+        let third = queue.begin(lastIndex: 5, carriesHardState: false)
+        queue.complete(token: first)
+        #expect(queue.durableIndex == 4)
+        queue.complete(token: second)
+        #expect(queue.durableIndex == 4)
+        queue.complete(token: third)
+        #expect(queue.durableIndex == 5)
+    }
+
+    @Test("logs that differ anywhere have different chains")
+    func chains() {
+        func chain(_ entries: [(Term, UInt64)]) -> UInt64 {
+            var log = EntryLog(base: .zero, configuration: Configuration(voters: [1]))
+            for (term, digest) in entries {
+                log.append(EntryMetadata(term: term, digest: digest, byteCount: 3))
+            }
+            return log.lastPosition.chain
+        }
+        let all: [[(Term, UInt64)]] = [
+            [(1, 1), (1, 2), (2, 3)], [(1, 1), (1, 2), (1, 3)], [(1, 1), (1, 4), (2, 3)],
+            [(1, 2), (1, 1), (2, 3)], [(1, 1), (2, 3)],
+        ]
+        #expect(Set(all.map(chain)).count == all.count)
+    }
+
+    @Test("a follower whose history differs under the same term is told", arguments: [1, 2])
+    func divergence(index: LogIndex) throws {
+        var cluster = RaftCluster(voters: 3)
+        cluster.elect(1)
+        _ = cluster.propose(1)
+        cluster.deliver()
+        var position = try #require(cluster[1].position(at: index))
+        position.chain ^= 1
+        cluster.transcript = []
+        let entry = EntryMetadata(term: cluster[1].term, digest: 1, byteCount: 1)
+        cluster.deliverOne(
+            Message(
+                from: 1, to: 2, term: cluster[1].term,
+                body: .append(
+                    .init(
+                        previous: position, entries: [entry, entry], commitIndex: index, round: 0)))
+        )
+        #expect(cluster.transcript.contains("n2 differs from n1 at \(index)"))
+    }
+
+    @Test("quorums of any size intersect", arguments: 1...7)
+    func quorums(size: Int) {
+        let configuration = Configuration(voters: (1...size).map { MemberID($0) })
+        #expect(configuration.quorumSize * 2 > size)
+        #expect(configuration.quorumIndex { $0 } == LogIndex(size - configuration.quorumSize + 1))
+    }
+}
