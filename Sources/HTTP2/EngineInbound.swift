@@ -322,13 +322,11 @@ extension Engine {
             writeReset(id, .refusedStream)
             return nil
         }
-        var stream = Stream()
-        stream.id = id
-        stream.isRemoteClosed = endStream
-        stream.hasReceivedHeaders = true
-        stream.sendWindow = SendWindow(peerInitialWindowBytes)
-        stream.receiveWindow = ReceiveWindow(limits.streamReceiveWindowBytes)
-        _ = streams.insert(stream)
+        let slot = streams.insert(
+            id, sendWindow: SendWindow(peerInitialWindowBytes),
+            receiveWindow: ReceiveWindow(limits.streamReceiveWindowBytes))
+        streams[slot].isRemoteClosed = endStream
+        streams[slot].hasReceivedHeaders = true
         return .opened(StreamID(id), parsed, isEnd: endStream)
     }
 

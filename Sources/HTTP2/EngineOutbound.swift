@@ -7,13 +7,13 @@ extension Engine {
     mutating func openStream(tag: UInt64) -> StreamID? {
         precondition(role == .client, "a server opens no streams")
         guard nextLocalStreamID <= HTTP2Constant.maximumStreamID else { return nil }
-        var stream = Stream()
-        stream.id = nextLocalStreamID
-        stream.tag = tag
-        stream.sendWindow = SendWindow(peerInitialWindowBytes)
-        stream.receiveWindow = ReceiveWindow(limits.streamReceiveWindowBytes)
+        let id = nextLocalStreamID
         nextLocalStreamID += 2
-        return StreamID(streams[streams.insert(stream)].id)
+        let slot = streams.insert(
+            id, sendWindow: SendWindow(peerInitialWindowBytes),
+            receiveWindow: ReceiveWindow(limits.streamReceiveWindowBytes))
+        streams[slot].tag = tag
+        return StreamID(id)
     }
 
     /// Sends a stream's first header block.

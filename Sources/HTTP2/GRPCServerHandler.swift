@@ -70,8 +70,10 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
 
     /// Ends the read batch: one write takes all answers.
     public func channelReadComplete(context: ChannelHandlerContext) {
-        service.readBatchComplete(on: connection)
-        connection.flush()
+        if connection.isOpen {
+            service.readBatchComplete(on: connection)
+            connection.flush()
+        }
         context.fireChannelReadComplete()
     }
 

@@ -31,6 +31,31 @@ struct Stream {
     var unsentEnd: [UInt8]?
 
     var unsentBytes: Int { unsent?.readableBytes ?? 0 }
+
+    /// Makes a free slot a new stream. What a free slot holds is empty already, so that the common
+    /// short stream touches no reference count.
+    mutating func open(_ id: UInt32, sendWindow: SendWindow, receiveWindow: ReceiveWindow) {
+        self.id = id
+        self.sendWindow = sendWindow
+        self.receiveWindow = receiveWindow
+        tag = 0
+        isRemoteClosed = false
+        isLocalClosed = false
+        hasSentHeaders = false
+        hasReceivedHeaders = false
+        isQueued = false
+        awaitsDrain = false
+        unconsumedBytes = 0
+        promisedBodyBytes = -1
+    }
+
+    /// Makes the stream's slot free.
+    mutating func close() {
+        id = 0
+        if !assembly.isEmpty { assembly = MessageAssembly() }
+        if unsent != nil { unsent = nil }
+        if unsentEnd != nil { unsentEnd = nil }
+    }
 }
 
 /// The open streams of one connection, found by id.
@@ -74,17 +99,19 @@ struct StreamTable {
     }
 
     /// Adds a stream that is not there yet; returns its slot.
-    mutating func insert(_ stream: Stream) -> Int {
-        precondition(stream.id != 0 && find(stream.id) == nil, "stream inserted twice")
+    mutating func insert(
+        _ id: UInt32, sendWindow: SendWindow, receiveWindow: ReceiveWindow
+    ) -> Int {
+        precondition(id != 0 && find(id) == nil, "stream inserted twice")
         if (count + 1) * 2 > index.count { grow() }
         let slot: Int
         if let free = freeSlots.popLast() {
             slot = free
-            slots[slot] = stream
         } else {
             slot = slots.count
-            slots.append(stream)
+            slots.append(Stream())
         }
+        slots[slot].open(id, sendWindow: sendWindow, receiveWindow: receiveWindow)
         count += 1
         link(slot)
         return slot
@@ -120,7 +147,7 @@ struct StreamTable {
             }
         }
         index[hole] = 0
-        slots[slot] = Stream()
+        slots[slot].close()
         freeSlots.append(slot)
         count -= 1
         // A connection that was busy once does not keep the memory for ever.

@@ -263,7 +263,7 @@ struct ServerHandlerTests {
         service.onMessage = { _, _, _, connection in connection.close() }
         try? read(channel, request(1) + request(3))
         let log = service.takeLog()
-        #expect(log.last == "closed" || log.last == "batch")
+        #expect(log.last == "closed")
         #expect(!log.contains("start 3 /etcdserverpb.KV/Put"))
     }
 }
