@@ -53,14 +53,16 @@ let package = Package(
             name: "KVClient",
             dependencies: [
                 "EtcdWire", "HTTP2",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .executableTarget(
             name: "kvctl",
             dependencies: [
-                "KVClient",
+                "KVClient", "KVCore", "DurableLog",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
 
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
