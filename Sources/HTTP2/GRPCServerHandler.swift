@@ -128,7 +128,8 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
                 service.streamCancelled(id, tag: tag, on: connection)
             case .drained(let id, let tag):
                 service.streamDrained(id, tag: tag, on: connection)
-            case .failed:
+            case .failed(let error):
+                service.connectionFailed(connection, error)
                 connection.flush()
                 return
             }

@@ -34,6 +34,10 @@ public protocol GRPCService: AnyObject {
     /// leave in one write.
     func readBatchComplete(on connection: GRPCServerConnection)
 
+    /// The client broke the protocol in a way that ends the connection; it is told why and
+    /// `connectionClosed` follows.
+    func connectionFailed(_ connection: GRPCServerConnection, _ error: HTTP2ConnectionError)
+
     /// The connection is closed and all its streams are gone; no call follows.
     func connectionClosed(_ connection: GRPCServerConnection)
 }

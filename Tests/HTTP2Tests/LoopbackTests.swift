@@ -12,6 +12,8 @@ private final class PathService: GRPCService {
 
     func connectionOpened(_ connection: GRPCServerConnection) {}
 
+    func connectionFailed(_ connection: GRPCServerConnection, _ error: HTTP2ConnectionError) {}
+
     func requestStarted(
         _ stream: StreamID, _ head: RequestHead, on connection: GRPCServerConnection
     ) -> UInt64 {

@@ -19,6 +19,10 @@ final class RecordingService: GRPCService {
         connections.append(connection)
     }
 
+    func connectionFailed(_ connection: GRPCServerConnection, _ error: HTTP2ConnectionError) {
+        log.append("failed \(error.code)")
+    }
+
     func requestStarted(
         _ stream: StreamID, _ head: RequestHead, on connection: GRPCServerConnection
     ) -> UInt64 {

@@ -5,7 +5,7 @@ import Testing
 final class ProcessCluster {
     let folder: URL
     let clientPorts: [Int]
-    private let peerPorts: [Int]
+    let peerPorts: [Int]
     private var processes: [Process?]
     let extraArguments: [String]
 

@@ -10,12 +10,14 @@ final class ClientListener {
     private let service: EtcdService
     private let health: HealthCheck
     private let limits: HTTP2Limits
+    private let logger: Logger
     private var servers: [Channel] = []
 
     init(
         replica: ReplicaLoop, configuration: ServerConfiguration, loop: EventLoop, logger: Logger
     ) {
         self.loop = loop
+        self.logger = logger
         let service = EtcdService(
             replica: replica, configuration: configuration, logger: logger)
         let health = HealthCheck(replica: replica)
@@ -62,6 +64,7 @@ final class ClientListener {
         let service = service
         let health = health
         let limits = limits
+        let logger = logger
         try channel.pipeline.syncOperations.addHandler(
             ProtocolSniffer(
                 http2: { channel in
@@ -70,7 +73,7 @@ final class ClientListener {
                 },
                 http1: { channel in
                     try ProtocolSniffer.addHTTP1Handlers(
-                        HTTPEndpoints(health: health), to: channel)
+                        HTTPEndpoints(health: health, logger: logger), to: channel)
                 }))
     }
 

@@ -64,6 +64,12 @@ final class EtcdService: GRPCService {
         sessions[ObjectIdentifier(connection)] = Session(connection)
     }
 
+    func connectionFailed(_ connection: GRPCServerConnection, _ error: HTTP2ConnectionError) {
+        logger.warning(
+            "closing a client's connection: \(error.reason)",
+            metadata: ["from": "\(connection.remoteAddress?.description ?? "?")"])
+    }
+
     func connectionClosed(_ connection: GRPCServerConnection) {
         guard let session = sessions.removeValue(forKey: ObjectIdentifier(connection)) else {
             return

@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import NIOHTTP1
 import Replica
@@ -8,9 +9,13 @@ final class HTTPEndpoints: ChannelInboundHandler {
     typealias OutboundOut = HTTPServerResponsePart
 
     private let health: HealthCheck
+    private let logger: Logger
     private var head: HTTPRequestHead?
 
-    init(health: HealthCheck) { self.health = health }
+    init(health: HealthCheck, logger: Logger) {
+        self.health = health
+        self.logger = logger
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
@@ -73,6 +78,11 @@ final class HTTPEndpoints: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        logger.warning(
+            "closing a client's connection: it speaks neither HTTP/1.1 nor HTTP/2",
+            metadata: [
+                "from": "\(context.remoteAddress?.description ?? "?")", "error": "\(error)",
+            ])
         context.close(promise: nil)
     }
 }
