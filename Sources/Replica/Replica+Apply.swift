@@ -10,8 +10,10 @@ extension Replica {
             guard let bytes = tail[next], let term = core.term(at: next) else {
                 preconditionFailure("committed entry \(next) is not in memory")
             }
+            applyObserver?.begin(next)
             apply(bytes, at: next, term: term)
             if isStopping { return }
+            applyObserver?.end()
         }
         retryLeaseReads()
         serveReads()

@@ -70,6 +70,8 @@ public struct Replica: ~Copyable {
     /// What this member tells the cluster about itself.
     let attributes: MemberAttributes
 
+    private(set) var applyObserver: ApplyObserver?
+
     var core: Raft
     var store: Store
     var log: DurableLog
@@ -115,11 +117,27 @@ public struct Replica: ~Copyable {
     var toldCommitInterest = false
     var isStopping = false
 
+    /// Told of each entry before and after it is applied, so that a shell can find out after a
+    /// crash which one it was.
+    public struct ApplyObserver: Sendable {
+        let begin: @Sendable (LogIndex) -> Void
+        let end: @Sendable () -> Void
+
+        /// Creates an observer.
+        public init(
+            begin: @escaping @Sendable (LogIndex) -> Void, end: @escaping @Sendable () -> Void
+        ) {
+            self.begin = begin
+            self.end = end
+        }
+    }
+
     /// A member that continues from what its directory held.
     public init(
         recovered: RecoveredReplica, settings: ReplicaSettings, attributes: MemberAttributes,
-        boot: UInt64, seed: UInt64, now: Microseconds
+        boot: UInt64, seed: UInt64, now: Microseconds, applyObserver: ApplyObserver? = nil
     ) {
+        self.applyObserver = applyObserver
         self.identity = recovered.identity
         self.settings = settings
         self.attributes = attributes

@@ -141,4 +141,25 @@ struct StartupTests {
         #expect(result.code == 1)
         #expect(result.errors.contains("start a newer version"), "\(result.errors)")
     }
+
+    @Test("a member that stopped at one entry twice names it and waits")
+    func hopelessEntry() async throws {
+        let cluster = try await stoppedMember()
+        let record = cluster.dataDirectory(0) + "/applying"
+        // As a process leaves it that stopped while it applied entry 7, the second time.
+        var bytes = Data()
+        for number in [7, 7, 1] as [UInt64] {
+            withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) }
+        }
+        try bytes.write(to: URL(fileURLWithPath: record))
+        try cluster.start(0)
+        let deadline = ContinuousClock.now + .seconds(10)
+        while !cluster.log(0).contains("entry 7 of the log stopped this member") {
+            try #require(ContinuousClock.now < deadline, "\(cluster.log(0))")
+            // Another process writes the log; nothing tells when.
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(cluster.isRunning(0))
+        #expect((try? await RawClient.connect(port: cluster.clientPorts[0])) == nil)
+    }
 }

@@ -41,7 +41,8 @@ final class ReplicaLoop: @unchecked Sendable {
 
     init(
         recovered: RecoveredReplica, configuration: ServerConfiguration,
-        attributes: MemberAttributes, boot: UInt64, seed: UInt64, peers: PeerNetwork,
+        attributes: MemberAttributes, boot: UInt64, seed: UInt64, applyRecord: ApplyRecord,
+        peers: PeerNetwork,
         logDisk: DiskThread, backgroundDisk: DiskThread, loop: EventLoop, logger: Logger,
         stop: @escaping (ReplicaFailure) -> Void
     ) {
@@ -53,7 +54,9 @@ final class ReplicaLoop: @unchecked Sendable {
         self.stop = stop
         self.replica = Replica(
             recovered: recovered, settings: configuration.replica, attributes: attributes,
-            boot: boot, seed: seed, now: 0)
+            boot: boot, seed: seed, now: 0,
+            applyObserver: Replica.ApplyObserver(
+                begin: { applyRecord.begin($0) }, end: { applyRecord.end() }))
     }
 
     /// Microseconds since this process began to serve.

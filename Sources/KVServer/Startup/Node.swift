@@ -23,8 +23,8 @@ final class Node: @unchecked Sendable {
     private var isStopping = false
 
     init(
-        configuration: ServerConfiguration, recovered: RecoveredReplica, loop: EventLoop,
-        logger: Logger, exit: ExitCode
+        configuration: ServerConfiguration, recovered: RecoveredReplica,
+        applyRecord: ApplyRecord, loop: EventLoop, logger: Logger, exit: ExitCode
     ) {
         self.configuration = configuration
         self.loop = loop
@@ -45,7 +45,8 @@ final class Node: @unchecked Sendable {
                 id: identity.memberID, name: configuration.name,
                 clientURLs: configuration.advertiseClients,
                 directoryID: identity.directoryID.bytes),
-            boot: boot, seed: generator.next(), peers: peers, logDisk: logDisk,
+            boot: boot, seed: generator.next(), applyRecord: applyRecord, peers: peers,
+            logDisk: logDisk,
             backgroundDisk: backgroundDisk, loop: loop, logger: logger
         ) { failure in
             logger.critical("stopping: \(failure)")

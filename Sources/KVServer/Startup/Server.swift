@@ -17,6 +17,8 @@ enum Server {
     static func run(_ configuration: ServerConfiguration, logger: Logger) throws(StartupError) {
         signal(SIGPIPE, SIG_IGN)
         let lock = try DirectoryLock(directory: configuration.dataDirectory)
+        let applyRecord = try ApplyRecord(directory: configuration.dataDirectory)
+        if let entry = applyRecord.hopelessEntry { waitBeside(entry, configuration, logger) }
         let recovered = try recover(configuration, logger: logger)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
@@ -25,8 +27,8 @@ enum Server {
         do {
             node = try loop.submit {
                 Node(
-                    configuration: configuration, recovered: recovered, loop: loop,
-                    logger: logger, exit: exit)
+                    configuration: configuration, recovered: recovered,
+                    applyRecord: applyRecord, loop: loop, logger: logger, exit: exit)
             }.wait()
             try loop.flatSubmit { node.start() }.wait()
         } catch {
@@ -50,6 +52,22 @@ enum Server {
         signals.cancel()
         withExtendedLifetime(lock) {}
         Glibc.exit(code)
+    }
+
+    /// Says which entry stops this member and waits for the operator, instead of being restarted
+    /// over and over.
+    private static func waitBeside(
+        _ entry: UInt64, _ configuration: ServerConfiguration, _ logger: Logger
+    ) -> Never {
+        logger.critical(
+            """
+            entry \(entry) of the log stopped this member \(ApplyRecord.patience) times; it waits \
+            and serves nothing. Keep the data directory and report the entry; start a version that \
+            can apply it after removing the file applying, or remove this member and add it again
+            """,
+            metadata: ["directory": "\(configuration.dataDirectory)"])
+        signal(SIGTERM, SIG_DFL)
+        while true { pause() }
     }
 
     /// Opens the data directory, or makes it for a new cluster.
