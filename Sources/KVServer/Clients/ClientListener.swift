@@ -47,6 +47,8 @@ final class ClientListener {
                     .serverChannelOption(.backlog, value: 1_024)
                     .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                     .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                    // One read a turn: a second one would only find the socket empty.
+                    .childChannelOption(.maxMessagesPerRead, value: 1)
                     .childChannelInitializer { channel in
                         channel.eventLoop.makeCompletedFuture {
                             try guarded.value.configure(channel)
