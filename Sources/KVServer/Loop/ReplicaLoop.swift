@@ -34,6 +34,7 @@ final class ReplicaLoop: @unchecked Sendable {
     private var events: [ReplicaEvent] = []
     private var isTurnScheduled = false
     private var effects: [ReplicaEffect] = []
+    private var knownLeader: MemberID?
     private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
     private(set) var nextRequestID: RequestID = 1
@@ -193,13 +194,16 @@ final class ReplicaLoop: @unchecked Sendable {
     }
 
     private func leaderChanged(_ leader: MemberID?, term: Term) {
+        defer { knownLeader = leader }
         if let leader {
             let role = leader == status.id ? "leading" : "following"
             logger.info(
                 "\(role)",
                 metadata: ["leader": "\(String(leader, radix: 16))", "term": "\(term)"])
-        } else {
+        } else if knownLeader != nil {
             logger.warning("no leader known", metadata: ["term": "\(term)"])
+        } else {
+            logger.debug("still no leader known", metadata: ["term": "\(term)"])
         }
         outlets?.leaderChanged(leader)
     }

@@ -25,7 +25,8 @@ struct LineLogHandler: LogHandler {
         for (key, value) in event.metadata ?? [:] { fields[key] = value }
         let ordered = fields.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
         let time = Date().formatted(
-            .iso8601.year().month().day().time(includingFractionalSeconds: true))
+            .iso8601.year().month().day().timeZone(separator: .omitted)
+                .time(includingFractionalSeconds: true))
         var line: String
         switch format {
         case .console:
