@@ -117,7 +117,7 @@ enum FailedTry: Error, Equatable {
     }
 
     /// Codes that speak about the server's state rather than about the request.
-    private static func isPassing(_ code: GRPCStatusCode) -> Bool {
+    static func isPassing(_ code: GRPCStatusCode) -> Bool {
         switch code {
         case .unavailable, .deadlineExceeded, .canceled, .internal, .unknown, .aborted: true
         case .ok, .invalidArgument, .notFound, .alreadyExists, .permissionDenied,

@@ -6,8 +6,9 @@ struct KVCtl: AsyncParsableCommand {
         commandName: "kvctl",
         abstract: "Reads, writes and follows a Martlet cluster, or any etcd v3 server.",
         discussion: """
-            Flags and output are etcdctl's. `kvctl` alone shows examples, `kvctl help COMMAND` the
-            details. The servers are given by --endpoints, MARTLET_ENDPOINTS or ETCDCTL_ENDPOINTS.
+            Flags and output are etcdctl's. `kvctl` alone shows examples, and
+            `kvctl help COMMAND` the details. The servers are given by --endpoints,
+            MARTLET_ENDPOINTS or ETCDCTL_ENDPOINTS.
 
             \(ExitStatus.help)
             """,
@@ -16,12 +17,14 @@ struct KVCtl: AsyncParsableCommand {
             CommandGroup(
                 name: "KEYS",
                 subcommands: [
-                    GetCommand.self, PutCommand.self, DeleteCommand.self,
+                    GetCommand.self, PutCommand.self, DeleteCommand.self, TxnCommand.self,
+                    LeaseCommand.self,
                 ]),
             CommandGroup(
                 name: "CLUSTER",
                 subcommands: [
-                    EndpointCommand.self, VersionCommand.self,
+                    EndpointCommand.self, MemberCommand.self, CompactionCommand.self,
+                    VersionCommand.self,
                 ]),
         ])
 }

@@ -44,6 +44,20 @@ enum FileIO {
         try aside.commit()
     }
 
+    static func writeAll(
+        _ content: [UInt8], to descriptor: Int32, name: String
+    ) throws(CommandFailure) {
+        var position = 0
+        while position < content.count {
+            let count = content[position...].withUnsafeBytes {
+                Glibc.write(descriptor, $0.baseAddress, $0.count)
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw failure("can't write", name) }
+            position += count
+        }
+    }
+
     static func failure(_ action: String, _ path: String) -> CommandFailure {
         CommandFailure("\(action) \(path): \(String(cString: strerror(errno)))")
     }
@@ -69,15 +83,7 @@ final class AsideFile {
     }
 
     func write(_ content: [UInt8]) throws(CommandFailure) {
-        var position = 0
-        while position < content.count {
-            let count = content[position...].withUnsafeBytes {
-                Glibc.write(descriptor, $0.baseAddress, $0.count)
-            }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { throw FileIO.failure("can't write", asidePath) }
-            position += count
-        }
+        try FileIO.writeAll(content, to: descriptor, name: asidePath)
     }
 
     func commit() throws(CommandFailure) {

@@ -67,11 +67,11 @@ extension Printer {
     private static func json(_ operation: Etcd.ResponseOp) -> JSON {
         let variant: JSON =
             switch operation.response {
-            case .responseRange(let range): .object([("response_range", json(range))])
-            case .responsePut(let put): .object([("response_put", json(put))])
+            case .responseRange(let range): .object([("ResponseRange", json(range))])
+            case .responsePut(let put): .object([("ResponsePut", json(put))])
             case .responseDeleteRange(let deletion):
-                .object([("response_delete_range", json(deletion))])
-            case .responseTxn(let nested): .object([("response_txn", json(nested))])
+                .object([("ResponseDeleteRange", json(deletion))])
+            case .responseTxn(let nested): .object([("ResponseTxn", json(nested))])
             case nil: .null
             }
         return .object([("Response", variant)])
