@@ -58,6 +58,7 @@ start_time() {
     stat=${stat##*) }
     # shellcheck disable=SC2086
     set -- $stat
+    [ "$1" != Z ] || return 1 # It ended; nobody has asked for its exit code yet.
     echo "${20}"
 }
 running_pid() {

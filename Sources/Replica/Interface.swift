@@ -170,6 +170,8 @@ public struct MemberStatus: Sendable {
     public var term: Term
     /// Whether it leads.
     public var isLeader: Bool
+    /// Whether it leads and is handing leadership over.
+    public var isTransferring: Bool
     /// Whether it has no vote.
     public var isLearner: Bool
     /// Its last log entry.

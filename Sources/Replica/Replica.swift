@@ -476,7 +476,7 @@ public struct Replica: ~Copyable {
     public var status: MemberStatus {
         MemberStatus(
             clusterID: identity.clusterID, id: id, leader: core.leader, term: core.term,
-            isLeader: core.isLeader,
+            isLeader: core.isLeader, isTransferring: core.isTransferring,
             isLearner: !core.configuration.isVoter(id), lastIndex: core.lastIndex,
             commitIndex: core.commitIndex, appliedIndex: store.appliedIndex,
             revision: store.revision, logicalBytes: store.logicalBytes,

@@ -71,15 +71,16 @@ final class Node: @unchecked Sendable {
         guard !isStopping else { return }
         isStopping = true
         clients.stopAccepting()
-        let isAlone = replica.status.members.count <= 1
-        if replica.status.isLeader, !isAlone { replica.submit(.transferLeadership(to: nil)) }
-        waitForHandOver(until: .now() + limit)
+        if replica.status.isLeader { replica.submit(.transferLeadership(to: nil)) }
+        // Behind the event just submitted, so that the transfer shows in the status.
+        loop.execute { self.waitForHandOver(until: .now() + limit) }
     }
 
     /// Looks every few milliseconds whether somebody else leads and every call is answered.
     private func waitForHandOver(until deadline: NIODeadline) {
         let status = replica.status
-        let isFree = !status.isLeader || status.members.count <= 1
+        // A leader that nobody can follow, because the others are gone, has nothing to hand over.
+        let isFree = !status.isLeader || !status.isTransferring
         guard (isFree && clients.isIdle) || .now() >= deadline else {
             loop.scheduleTask(in: .milliseconds(2)) { self.waitForHandOver(until: deadline) }
             return
