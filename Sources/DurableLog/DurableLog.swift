@@ -112,6 +112,9 @@ public struct DurableLog: ~Copyable {
         /// Term and vote, and the base, once this batch is written; nil where it changes nothing.
         var vote: RecordedVote?
         var base: LogBase?
+        /// What was known to be committed when its last record was queued. A later value may
+        /// speak of entries that a later batch has yet to put in place of this one's.
+        var commitIndex: UInt64 = 0
     }
 
     private let settings: DurableLogSettings
@@ -227,6 +230,7 @@ public struct DurableLog: ~Copyable {
         }
         if let truncation = append.truncation { truncate(to: truncation) }
         for entry in append.entries { self.append(entry) }
+        if !queue.isEmpty { queue[queue.count - 1].commitIndex = self.commitIndex }
         finishAppend(token: token)
     }
 
@@ -440,7 +444,7 @@ public struct DurableLog: ~Copyable {
         let frame = batch.frame.sealed(
             seed: seed(segment), epoch: epoch, batchNumber: nextBatchNumber,
             syncedSegment: previousEnd.segment, syncedOffset: UInt64(previousEnd.offset),
-            commitIndex: commitIndex)
+            commitIndex: batch.commitIndex)
         precondition(
             frameOffset + frame.count <= settings.segmentByteCount, "a batch outgrows its segment")
         if bytes.isEmpty { bytes = frame } else { bytes += frame }
@@ -469,7 +473,8 @@ public struct DurableLog: ~Copyable {
         let removable = locations.removeSegments(through: index, keeping: segment)
         guard !removable.isEmpty else { return }
         begin(
-            removable.map { .remove(file: SegmentName.file($0)) } + [.syncDirectory],
+            // In order, each for good: a crash between them must not leave a gap.
+            removable.flatMap { [.remove(file: SegmentName.file($0)), .syncDirectory] },
             lane: .background, purpose: .removeSegments)
     }
 }

@@ -309,7 +309,7 @@ extension Raft {
             replicate(to: peer)
         case .probe, .replicate:
             // An append may be lost without a trace; an empty one behind it tells.
-            if !replicate(to: peer), progress[peer]!.next > log.lastIndex {
+            if !replicate(to: peer), case .replicate = progress[peer]!.mode {
                 sendAppend(nil, to: peer)
             }
         case .reading, .snapshot:

@@ -28,9 +28,16 @@ struct LeaseClock {
     /// How often remaining times are recorded.
     static let checkpointMicroseconds: Microseconds = 300_000_000
 
+    /// Nothing is taken as due before this.
+    private var pausedUntil: Microseconds = 0
+
     var nextDeadline: Microseconds {
-        isRunning ? min(heap.first?.deadline ?? .max, nextCheckpoint) : .max
+        guard isRunning else { return .max }
+        return max(pausedUntil, min(heap.first?.deadline ?? .max, nextCheckpoint))
     }
+
+    /// Lets due leases wait: their expiry couldn't be proposed.
+    mutating func pause(until time: Microseconds) { pausedUntil = time }
 
     mutating func start(now: Microseconds) {
         self = LeaseClock()
@@ -73,6 +80,7 @@ struct LeaseClock {
 
     /// Takes up to `limit` leases whose time is up and marks them.
     mutating func takeDue(now: Microseconds, limit: Int) -> [Int64] {
+        guard now >= pausedUntil else { return [] }
         var due: [Int64] = []
         while due.count < limit, let first = heap.first, first.deadline <= now {
             popFirst()

@@ -39,13 +39,19 @@ struct PendingReads {
     private var fresh: [PendingRead] = []
     private var batches: [Batch] = []
     private var cancelled: Set<RequestID> = []
-    private var nextContext: UInt64 = 1
+    private var nextContext: UInt64
     private(set) var count = 0
     /// When unanswered questions are asked again, for a message may be lost.
     private var retryAt: Microseconds = .max
 
     /// Pause before an unanswered question is asked again.
     static let retryMicroseconds: Microseconds = 500_000
+    /// Pause before a refused question is asked again.
+    static let refusedRetryMicroseconds: Microseconds = 20_000
+
+    /// - Parameter firstContext: random, so that an answer meant for an earlier life of this
+    ///   member is none for this one.
+    init(firstContext: UInt64) { nextContext = firstContext }
 
     mutating func add(_ request: RequestID?, _ kind: PendingRead.Kind, deadline: Microseconds) {
         fresh.append(PendingRead(request: request, kind: kind, deadline: deadline))
@@ -60,7 +66,7 @@ struct PendingReads {
     mutating func issue(now: Microseconds) -> UInt64? {
         guard !fresh.isEmpty else { return nil }
         let context = nextContext
-        nextContext += 1
+        nextContext &+= 1
         batches.append(Batch(context: context, reads: fresh))
         fresh.removeAll(keepingCapacity: true)
         retryAt = min(retryAt, now + Self.retryMicroseconds)
@@ -72,10 +78,11 @@ struct PendingReads {
         batches[position].index = index
     }
 
-    /// The question can't be answered now: its reads are fresh again.
-    mutating func fail(context: UInt64) {
-        guard let position = batches.firstIndex(where: { $0.context == context }) else { return }
-        fresh.insert(contentsOf: batches.remove(at: position).reads, at: 0)
+    /// The question can't be answered now; it is asked again a little later. At once would be a
+    /// loop without end while nobody can answer.
+    mutating func fail(context: UInt64, now: Microseconds) {
+        guard batches.contains(where: { $0.context == context }) else { return }
+        retryAt = min(retryAt, now + Self.refusedRetryMicroseconds)
     }
 
     /// Asks everything unanswered again: the leader changed, or an answer may be lost.

@@ -18,11 +18,14 @@ struct PendingWrites {
     private var head = 0
     private(set) var nextSequence: UInt64 = 1
     private(set) var count = 0
+    /// Bytes of the writes that nobody was given yet.
+    private(set) var unsentBytes = 0
 
     private var firstSequence: UInt64 { nextSequence - UInt64(slots.count - head) }
 
     mutating func add(_ write: PendingWrite) {
         slots.append(write)
+        unsentBytes += write.unsent?.count ?? 0
         nextSequence += 1
         count += 1
     }
@@ -40,6 +43,7 @@ struct PendingWrites {
 
     mutating func remove(_ sequence: UInt64) -> PendingWrite? {
         guard let write = self[sequence] else { return nil }
+        unsentBytes -= write.unsent?.count ?? 0
         self[sequence] = nil
         count -= 1
         while head < slots.count, slots[head] == nil { head += 1 }
@@ -51,6 +55,13 @@ struct PendingWrites {
             head = 0
         }
         return write
+    }
+
+    /// A leader was given the write.
+    mutating func noteSent(_ sequence: UInt64) {
+        guard let write = self[sequence] else { return }
+        unsentBytes -= write.unsent?.count ?? 0
+        self[sequence]?.unsent = nil
     }
 
     /// The sequences still pending, ascending.

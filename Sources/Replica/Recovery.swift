@@ -52,9 +52,7 @@ public struct RecoveredReplica: Sendable {
         var found: LoadedSnapshot?
         do throws(DiskError) {
             let files = try disk.list()
-            for file in [SnapshotName.incoming, SnapshotName.outgoing] where files.contains(file) {
-                try disk.remove(file)
-            }
+            for file in files where file.hasSuffix(".tmp") { try disk.remove(file) }
         } catch {
             throw .disk(error)
         }

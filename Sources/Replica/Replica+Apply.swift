@@ -5,7 +5,7 @@ import RaftCore
 /// Committed entries enter the map, in order; whoever waits here is answered.
 extension Replica {
     mutating func apply(through index: LogIndex) {
-        while store.appliedIndex < index {
+        while !isStopping, store.appliedIndex < index {
             let next = store.appliedIndex + 1
             guard let bytes = tail[next], let term = core.term(at: next) else {
                 preconditionFailure("committed entry \(next) is not in memory")
@@ -107,7 +107,7 @@ extension Replica {
             kind: kind, origin: Origin(member: id, boot: boot, sequence: 0), body: body)
         if core.isLeader {
             _ = proposeHere(entry)
-        } else if core.leader != nil {
+        } else if canForward {
             forwards.append(entry)
         }
     }

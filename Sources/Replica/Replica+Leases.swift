@@ -41,8 +41,8 @@ extension Replica {
     }
 
     mutating func leasesCheckpointed(_ checkpointed: [LeaseInfo]) {
-        for lease in checkpointed {
-            leases.noteCheckpoint(lease.id, isPresent: lease.remainingSeconds > 0)
+        for lease in checkpointed where lease.remainingSeconds > 0 {
+            leases.noteCheckpoint(lease.id, isPresent: true)
         }
     }
 
@@ -59,16 +59,21 @@ extension Replica {
                 kind: .leaseExpiry, origin: Origin(member: id, boot: boot, sequence: 0),
                 body: LeaseExpiry(term: core.term, ids: ids).encode())
             guard case .accepted = proposeHere(entry) else {
-                // Leadership is being handed over; the next leader lets them expire.
+                // Leadership is being handed over, or too much is uncommitted: a little later.
+                for lease in ids { leases.putBack(lease) }
+                leases.pause(until: now + Replica.expiryRetryMicroseconds)
                 return
             }
         }
         checkpointLeases()
     }
 
+    /// Pause before an expiry that was refused is proposed again.
+    static let expiryRetryMicroseconds: Microseconds = 100_000
+
     private mutating func checkpointLeases() {
         let all = leases.takeCheckpoint(now: now).filter { lease, secondsLeft in
-            guard let known = store.lease(lease) else { return false }
+            guard let known = store.lease(lease), clearing[lease] == nil else { return false }
             // A short lease is over before a checkpoint could help.
             return known.grantedSeconds * 1_000_000 > LeaseClock.checkpointMicroseconds
                 && secondsLeft < known.grantedSeconds
@@ -79,6 +84,8 @@ extension Replica {
                 LeaseCheckpoint.Item(id: $0.lease, remainingSeconds: $0.secondsLeft)
             }
             proposeInternal(.leaseCheckpoint, LeaseCheckpoint(items: items).encode())
+            // From now on a renewal must clear it, applied or not.
+            for item in items { leases.noteCheckpoint(item.id, isPresent: true) }
         }
     }
 
@@ -113,7 +120,7 @@ extension Replica {
     private mutating func start(_ call: PeerMessage.LeaseCall) {
         if core.isLeader {
             addLeaseRead(call, peer: nil)
-        } else if let leader = core.leader {
+        } else if let leader = core.leader, canForward {
             effects.append(.sendPeer(to: leader, frame: PeerCodec.encode(.leaseCall(call))))
         }
     }
@@ -168,18 +175,19 @@ extension Replica {
             return
         }
         if call.purpose == .renew {
-            if leases.hasCheckpoint(call.lease) {
-                // Another leader would count from the checkpoint: it must go first.
-                let item = LeaseCheckpoint.Item(id: call.lease, remainingSeconds: 0)
-                proposeInternal(.leaseCheckpoint, LeaseCheckpoint(items: [item]).encode())
-                leases.noteCheckpoint(call.lease, isPresent: false)
-                clearing[call.lease] = core.lastIndex
+            if clearing[call.lease] == nil, leases.hasCheckpoint(call.lease) {
+                guard clearCheckpoint(call.lease) else {
+                    leaseReadsAwaitingApply.append(read)
+                    return
+                }
             }
             if let index = clearing[call.lease], index > store.appliedIndex {
                 leaseReadsAwaitingApply.append(read)
                 return
             }
-            clearing[call.lease] = nil
+            if clearing.removeValue(forKey: call.lease) != nil {
+                leases.noteCheckpoint(call.lease, isPresent: false)
+            }
             _ = leases.renew(
                 call.lease, deadline: read.receivedAt + microseconds(lease.grantedSeconds))
         }
@@ -192,6 +200,18 @@ extension Replica {
                 outcome: .alive(
                     secondsLeft: left, granted: lease.grantedSeconds, index: store.appliedIndex)),
             to: read.peer)
+    }
+
+    /// Another leader would count from the checkpoint: it must go before a renewal counts. False
+    /// if the entry that clears it couldn't be proposed now.
+    private mutating func clearCheckpoint(_ lease: Int64) -> Bool {
+        let item = LeaseCheckpoint.Item(id: lease, remainingSeconds: 0)
+        let entry = Envelope.encode(
+            kind: .leaseCheckpoint, origin: Origin(member: id, boot: boot, sequence: 0),
+            body: LeaseCheckpoint(items: [item]).encode())
+        guard case .accepted(let index) = proposeHere(entry) else { return false }
+        clearing[lease] = index
+        return true
     }
 
     /// Entries were applied: what waited for one of them is confirmed anew.

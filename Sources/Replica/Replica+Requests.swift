@@ -108,6 +108,12 @@ extension Replica {
         let sequence = writes.nextSequence
         let entry = Envelope.encode(
             kind: kind, origin: Origin(member: id, boot: boot, sequence: sequence), body: body)
+        guard writes.unsentBytes + entry.count <= settings.maxUnsentBytes else {
+            fail(
+                request, .tooManyRequests,
+                detail: "too many bytes wait here for a leader; is a majority running?")
+            return
+        }
         writes.add(PendingWrite(request: request, deadline: deadline, unsent: entry))
         send(sequence)
     }
@@ -128,14 +134,17 @@ extension Replica {
             case .notLeader, .transferring, .configurationBusy, .configurationInvalid:
                 break  // It waits for the next leader.
             }
-        } else if core.leader != nil {
+        } else if canForward {
             markSent(sequence)
             forwards.append(entry)
         }
     }
 
+    /// Whether a frame to the leader would leave.
+    var canForward: Bool { core.leader.map(connectedPeers.contains) ?? false }
+
     private mutating func markSent(_ sequence: UInt64) {
-        writes[sequence]?.unsent = nil
+        writes.noteSent(sequence)
         writes[sequence]?.sentTerm = core.term
     }
 
@@ -143,6 +152,7 @@ extension Replica {
     mutating func proposeHere(
         _ entry: [UInt8], configuration: Configuration? = nil
     ) -> Raft.ProposeResult {
+        guard log.unsyncedByteCount < settings.maxUnsyncedBytes else { return .full }
         let result = core.propose(
             Raft.Proposal(
                 byteCount: UInt32(entry.count), digest: entryDigest(entry),
@@ -155,16 +165,34 @@ extension Replica {
         for sequence in writes.sequences { send(sequence) }
     }
 
-    /// One frame for all writes of this batch.
+    /// Bytes of writes in one forwarded frame, about.
+    static let forwardFrameBytes = 1 << 20
+
+    /// All writes of this batch, in as few frames as their size allows.
     mutating func sendForwards() {
         guard !forwards.isEmpty else { return }
-        if let leader = core.leader, leader != id {
-            effects.append(
-                .sendPeer(
-                    to: leader,
-                    frame: PeerCodec.encode(.forward(term: core.term, envelopes: forwards))))
-        }
+        let entries = forwards
         forwards.removeAll(keepingCapacity: true)
+        guard let leader = core.leader, leader != id else { return }
+        var frame: [[UInt8]] = []
+        var frameBytes = 0
+        for entry in entries {
+            frame.append(entry)
+            frameBytes += entry.count
+            if frameBytes >= Replica.forwardFrameBytes {
+                sendForward(frame, to: leader)
+                frame.removeAll()
+                frameBytes = 0
+            }
+        }
+        if !frame.isEmpty { sendForward(frame, to: leader) }
+    }
+
+    private mutating func sendForward(_ entries: [[UInt8]], to leader: MemberID) {
+        effects.append(
+            .sendPeer(
+                to: leader,
+                frame: PeerCodec.encode(.forward(term: core.term, envelopes: entries))))
     }
 
     /// A follower's writes. They are proposed in the term they were meant for or not at all, so

@@ -267,7 +267,8 @@ extension Replica {
         if snapshots.incoming != nil {
             // Consensus had no use for it: this member was not behind after all.
             snapshots.incoming = nil
-            if mark.position.index != core.snapshot.position.index {
+            // While this member writes one itself, it may be of the same name.
+            if mark.position.index != core.snapshot.position.index, !snapshots.isWriting {
                 removeSnapshot(mark.position.index)
             }
         }

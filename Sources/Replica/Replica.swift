@@ -37,6 +37,10 @@ public struct ReplicaSettings: Sendable {
     public var store = StoreLimits()
     /// Operations in each list of a transaction.
     public var maxTxnOperations = 128
+    /// Entry bytes handed to the disk and not yet synced beyond which writes are refused.
+    public var maxUnsyncedBytes = 64 << 20
+    /// Bytes of writes that may wait for a leader.
+    public var maxUnsentBytes = 64 << 20
     /// How long a call may wait before it is answered with an error.
     public var requestTimeoutMicroseconds: Microseconds = 5_000_000
     /// Calls that may wait here at the same time; more are refused.
@@ -101,7 +105,11 @@ public struct Replica: ~Copyable {
     var writes = PendingWrites()
     /// Entries to be forwarded at the end of this event.
     var forwards: [[UInt8]] = []
-    var reads = PendingReads()
+    var reads: PendingReads
+    /// Peers whose main link from here is up; membership is all that is asked of the set.
+    var connectedPeers: Set<MemberID> = []
+    /// Whether leadership was being handed over when the clock was last looked at.
+    var wasTransferring = false
     var leaseCalls: [UInt64: PendingLeaseCall] = [:]
     var leaseCallDeadlines: [(deadline: Microseconds, context: UInt64)] = []
     /// Lease calls that wait for the outcome of an entry.
@@ -145,6 +153,7 @@ public struct Replica: ~Copyable {
         self.now = now
         self.lastLogActivity = now
         self.random = EntropyStream(seed: seed)
+        self.reads = PendingReads(firstContext: random.next())
         let noOp = Envelope.encode(kind: .noop, origin: Replica.noOrigin, body: [])
         var raftSettings = settings.raft
         raftSettings.noOpByteCount = UInt32(noOp.count)
@@ -197,8 +206,9 @@ public struct Replica: ~Copyable {
         case .peerFrame(let peer, let frame):
             receive(frame, from: peer)
         case .peerConnected(let peer):
-            core.step(.peerConnected(peer), now: now)
+            peerConnected(peer)
         case .peerDisconnected(let peer):
+            connectedPeers.remove(peer)
             core.step(.peerDisconnected(peer), now: now)
         case .peerProcessGone(let peer):
             peerProcessGone(peer)
@@ -239,6 +249,8 @@ public struct Replica: ~Copyable {
 
     private mutating func timerFired() {
         core.step(.timer, now: now)
+        if wasTransferring, core.isLeader, !core.isTransferring { sendUnsentWrites() }
+        wasTransferring = core.isTransferring
         failExpiredRequests()
         runLeaseClock()
         if now >= announceAgainAt { announceIfNeeded() }
@@ -265,7 +277,8 @@ public struct Replica: ~Copyable {
         deliverWatches()
         takeSnapshotIfDue()
         removeObsoleteSnapshots()
-        tail.trim(applied: store.appliedIndex)
+        // What isn't on this disk yet couldn't be read back from it.
+        tail.trim(applied: min(store.appliedIndex, core.durableIndex))
         core.firstCachedIndex = tail.firstIndex
     }
 
@@ -277,7 +290,7 @@ public struct Replica: ~Copyable {
         case .readReady(let context, let index):
             reads.confirm(context: context, index: index)
             serveReads()
-        case .readFailed(let context): reads.fail(context: context)
+        case .readFailed(let context): reads.fail(context: context, now: now)
         case .readLog(let peer, let range): readLog(range, for: peer)
         case .sendSnapshot(let peer):
             effects.append(
@@ -430,7 +443,19 @@ public struct Replica: ~Copyable {
         }
     }
 
+    /// A write or question for the leader that came while the link was down can go now.
+    private mutating func peerConnected(_ peer: MemberID) {
+        connectedPeers.insert(peer)
+        core.step(.peerConnected(peer), now: now)
+        guard peer == core.leader else { return }
+        reads.restart()
+        sendUnsentWrites()
+        restartLeaseCalls()
+        announceIfNeeded()
+    }
+
     private mutating func peerProcessGone(_ peer: MemberID) {
+        connectedPeers.remove(peer)
         core.step(.peerDisconnected(peer), now: now)
         core.step(.leaderProcessGone(leader: peer, term: core.term), now: now)
     }
@@ -458,7 +483,9 @@ public struct Replica: ~Copyable {
     }
 
     private mutating func tellCommitInterest() {
-        let wanted = !core.isLeader && (writes.count > 0 || hub.watcherCount > 0)
+        let isWaiting =
+            writes.count > 0 || reads.count > 0 || !leaseCalls.isEmpty || hub.watcherCount > 0
+        let wanted = !core.isLeader && isWaiting
         guard wanted != toldCommitInterest else { return }
         toldCommitInterest = wanted
         core.step(.commitInterest(wanted), now: now)

@@ -129,6 +129,38 @@ struct CrashTests {
     }
 }
 
+@Suite("Commit index")
+struct CommitIndexTests {
+    @Test("an older batch never carries a commit that speaks of its replacement")
+    func olderBatch() throws {
+        var disk = try freshDisk()
+        let recovered = try LogRecovery.open(&disk, identity: testIdentity)
+        var driver = LogDriver(opening: disk, recovered: recovered)
+        driver.settle()
+        driver.log.append(.init(entries: [1, 2, 3].map { entry($0) }), token: 1, commitIndex: 0)
+        driver.collect()
+        // The disk is busy. A batch is filled, then its entries are replaced and committed.
+        driver.log.append(
+            .init(entries: [4, 5, 6].map { entry($0, size: 900) }), token: 2, commitIndex: 3)
+        driver.log.append(
+            .init(
+                vote: RecordedVote(term: 2, vote: 3), truncation: 3, entries: [entry(4, term: 2)]),
+            token: 3, commitIndex: 3)
+        driver.log.append(.init(entries: [entry(5, term: 2)]), token: 4, commitIndex: 4)
+        while driver.durable.last != 2 {
+            let isGoingOn = driver.performOne()
+            try #require(isGoingOn)
+        }
+        // Power is lost before the replacement was written.
+        var random = Seeded(state: 1)
+        driver.disk.crash(random: &random)
+        var after = driver.disk
+        let reopened = try LogRecovery.open(&after, identity: testIdentity)
+        #expect(reopened.entries.map(\.term) == [1, 1, 1, 1, 1, 1])
+        #expect(reopened.commitIndex == 3)
+    }
+}
+
 @Suite("Damage")
 struct DamageTests {
     /// A log of ten synced batches in one segment; each batch is one sector.

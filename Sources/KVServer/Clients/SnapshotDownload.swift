@@ -47,6 +47,7 @@ final class SnapshotDownload {
             size = byteCount
             sendPiece(offset: 0)
         case .failure(let error):
+            remove()
             connection.finish(stream, GRPCStatus(.internal, "\(error)"))
             connection.flush()
         }

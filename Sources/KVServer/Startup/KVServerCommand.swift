@@ -116,6 +116,9 @@ struct KVServerCommand: ParsableCommand {
         return logger
     }
 
+    /// A request, the batch it closes and a segment's header must fit into one segment.
+    static let largestRequestBytes = 8 << 20
+
     func makeConfiguration() throws(StartupError) -> ServerConfiguration {
         let listenPeers = try Endpoint.list(listenPeerUrls, flag: "--listen-peer-urls")
         let advertisePeers = try Endpoint.list(
@@ -134,6 +137,14 @@ struct KVServerCommand: ParsableCommand {
                 "--election-timeout \(electionTimeout) is less than 5 times --heartbeat-interval "
                     + "\(heartbeatInterval)",
                 remedy: "raise the one or lower the other")
+        }
+        guard (1...Self.largestRequestBytes).contains(maxRequestBytes) else {
+            throw StartupError(
+                "--max-request-bytes is \(maxRequestBytes)",
+                remedy: "choose 1 to \(Self.largestRequestBytes)")
+        }
+        guard maxTxnOps > 0 else {
+            throw StartupError("--max-txn-ops is \(maxTxnOps)", remedy: "choose 1 or more")
         }
         var replica = ReplicaSettings()
         replica.raft.heartbeatIntervalMicroseconds = UInt64(heartbeatInterval) * 1_000
