@@ -29,7 +29,16 @@ final class EtcdService: GRPCService {
         var waiting: [StreamID: Set<RequestID>] = [:]
         /// Streams whose client wants to be told when there is no leader.
         var leaderBound: Set<StreamID> = []
+        /// Keep-alive streams whose client has said all, but is owed answers.
+        var endedKeepAlives: Set<StreamID> = []
         var isDirty = false
+
+        /// The stream is over.
+        func forget(_ stream: StreamID) {
+            waiting[stream] = nil
+            leaderBound.remove(stream)
+            endedKeepAlives.remove(stream)
+        }
 
         init(_ connection: GRPCServerConnection) { self.connection = connection }
     }
@@ -44,7 +53,7 @@ final class EtcdService: GRPCService {
     private var watches: [WatchStreamID: WatchStream] = [:]
     private var dirty: [Session] = []
     private var leader: MemberID?
-    private var isStopping = false
+    private var isDownloading = false
 
     init(replica: ReplicaLoop, configuration: ServerConfiguration, logger: Logger) {
         self.replica = replica
@@ -145,7 +154,9 @@ final class EtcdService: GRPCService {
         case .keepAlive:
             submit(.leaseKeepAlive, message, stream: stream, isStreaming: true, on: connection)
         case .watch: replica.submit(.watch(tag >> 8, message))
-        case .status: connection.sendUnary(stream, replica.status.response())
+        case .status:
+            sessions[ObjectIdentifier(connection)]?.forget(stream)
+            connection.sendUnary(stream, replica.status.response())
         case .defragment:
             // Memory is given back as it becomes free; there is nothing to do, and that succeeds.
             connection.sendUnary(stream, replica.status.header())
@@ -173,30 +184,23 @@ final class EtcdService: GRPCService {
         case .watch:
             replica.submit(.watchClosed(tag >> 8))
             watches[tag >> 8] = nil
-            session?.leaderBound.remove(stream)
+            session?.forget(stream)
             connection.finish(stream, .ok)
         case .keepAlive:
-            if session?.waiting[stream]?.isEmpty ?? true { connection.finish(stream, .ok) }
-            endedKeepAlives.insert(StreamKey(connection, stream))
+            if session?.waiting[stream]?.isEmpty ?? true {
+                session?.forget(stream)
+                connection.finish(stream, .ok)
+            } else {
+                session?.endedKeepAlives.insert(stream)
+            }
         case .replica, .status, .defragment, .snapshot: break
         }
     }
 
-    private struct StreamKey: Hashable {
-        var connection: ObjectIdentifier
-        var stream: StreamID
-        init(_ connection: GRPCServerConnection, _ stream: StreamID) {
-            self.connection = ObjectIdentifier(connection)
-            self.stream = stream
-        }
-    }
-    private var endedKeepAlives: Set<StreamKey> = []
-
     func streamCancelled(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
         guard let session = sessions[ObjectIdentifier(connection)] else { return }
-        for request in session.waiting.removeValue(forKey: stream) ?? [] { forget(request) }
-        session.leaderBound.remove(stream)
-        endedKeepAlives.remove(StreamKey(connection, stream))
+        for request in session.waiting[stream] ?? [] { forget(request) }
+        session.forget(stream)
         if watches.removeValue(forKey: tag >> 8) != nil { replica.submit(.watchClosed(tag >> 8)) }
     }
 
@@ -222,25 +226,22 @@ final class EtcdService: GRPCService {
                 call.connection.sendMessage(call.stream, message)
                 finishKeepAliveIfEnded(call, session)
             } else {
-                session.waiting[call.stream] = nil
-                session.leaderBound.remove(call.stream)
+                session.forget(call.stream)
                 call.connection.sendUnary(call.stream, message)
             }
         case .failure(let failure):
-            session.waiting[call.stream] = nil
-            session.leaderBound.remove(call.stream)
+            for other in session.waiting[call.stream] ?? [] { forget(other) }
+            session.forget(call.stream)
             fail(call.stream, failure, on: call.connection)
         }
         markDirty(session)
     }
 
     private func finishKeepAliveIfEnded(_ call: Waiting, _ session: Session) {
-        let key = StreamKey(call.connection, call.stream)
-        guard endedKeepAlives.contains(key), session.waiting[call.stream]?.isEmpty ?? true else {
-            return
-        }
-        endedKeepAlives.remove(key)
-        session.waiting[call.stream] = nil
+        guard session.endedKeepAlives.contains(call.stream),
+            session.waiting[call.stream]?.isEmpty ?? true
+        else { return }
+        session.forget(call.stream)
         call.connection.finish(call.stream, .ok)
     }
 
@@ -329,7 +330,6 @@ final class EtcdService: GRPCService {
 
     /// Takes no more streams; those that never end by themselves are ended.
     func stopAccepting() {
-        isStopping = true
         for watch in watches.values {
             fail(watch.stream, RequestFailure(.stopped), on: watch.connection)
         }
@@ -347,9 +347,17 @@ final class EtcdService: GRPCService {
 
     // MARK: - Snapshots
 
+    /// One at a time: each writes the whole state to disk once.
     private func sendSnapshot(on stream: StreamID, of connection: GRPCServerConnection) {
+        guard !isDownloading else {
+            let failure = RequestFailure(
+                .tooManyRequests, detail: "another snapshot is being downloaded; try again later")
+            fail(stream, failure, on: connection)
+            return
+        }
+        isDownloading = true
         SnapshotDownload(
             replica: replica, connection: connection, stream: stream, header: replica.status
-        ).start()
+        ) { [weak self] in self?.isDownloading = false }.start()
     }
 }

@@ -16,14 +16,16 @@ final class SnapshotDownload {
     private let connection: GRPCServerConnection
     private let stream: StreamID
     private let header: MemberStatus
+    private let finished: () -> Void
     private var hash = SHA256()
     private var file = ""
     private var size = 0
 
     init(
         replica: ReplicaLoop, connection: GRPCServerConnection, stream: StreamID,
-        header: MemberStatus
+        header: MemberStatus, finished: @escaping () -> Void
     ) {
+        self.finished = finished
         self.replica = replica
         self.connection = connection
         self.stream = stream
@@ -105,6 +107,7 @@ final class SnapshotDownload {
     }
 
     private func remove() {
+        finished()
         replica.inBackground { [file] disk in try? disk.remove(file) }
     }
 }

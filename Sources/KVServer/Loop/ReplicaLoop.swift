@@ -25,7 +25,10 @@ final class ReplicaLoop: @unchecked Sendable {
     private var replica: Replica
     private let peers: PeerNetwork
     private let logDisk: DiskThread
+    /// Prepares segments and reads entries back: short work that the log may wait for.
     private let backgroundDisk: DiskThread
+    /// Writes, sends and loads snapshots: long work that nothing else may stand behind.
+    private let snapshotDisk: DiskThread
     private let logger: Logger
     private let stop: (ReplicaFailure) -> Void
     var outlets: Outlets?
@@ -44,13 +47,15 @@ final class ReplicaLoop: @unchecked Sendable {
         recovered: RecoveredReplica, configuration: ServerConfiguration,
         attributes: MemberAttributes, boot: UInt64, seed: UInt64, applyRecord: ApplyRecord,
         peers: PeerNetwork,
-        logDisk: DiskThread, backgroundDisk: DiskThread, loop: EventLoop, logger: Logger,
+        logDisk: DiskThread, backgroundDisk: DiskThread, snapshotDisk: DiskThread, loop: EventLoop,
+        logger: Logger,
         stop: @escaping (ReplicaFailure) -> Void
     ) {
         self.loop = loop
         self.peers = peers
         self.logDisk = logDisk
         self.backgroundDisk = backgroundDisk
+        self.snapshotDisk = snapshotDisk
         self.logger = logger
         self.stop = stop
         self.replica = Replica(
@@ -70,8 +75,8 @@ final class ReplicaLoop: @unchecked Sendable {
     /// The present state, ready to be written to a file.
     func snapshotJob() -> SnapshotJob { replica.snapshotJob() }
 
-    /// Runs disk work that isn't the log's.
-    func inBackground(_ work: @escaping DiskThread.Work) { backgroundDisk.submit(work) }
+    /// Runs disk work that may take long.
+    func inBackground(_ work: @escaping DiskThread.Work) { snapshotDisk.submit(work) }
 
     // MARK: - Events
 
@@ -180,7 +185,7 @@ final class ReplicaLoop: @unchecked Sendable {
 
     private func write(_ job: SnapshotJob) {
         logger.info("writing a snapshot", metadata: ["index": "\(job.base.index)"])
-        backgroundDisk.submit { disk in
+        snapshotDisk.submit { disk in
             let outcome = job.run(on: &disk)
             self.loop.execute {
                 if case .written(let index, let byteCount) = outcome {

@@ -57,7 +57,6 @@ final class PeerFrameHandler: ChannelInboundHandler {
     struct Callbacks {
         var active: (Channel) -> Void = { _ in }
         var frame: (Channel, ByteBuffer) -> Void
-        var readComplete: () -> Void = {}
         var malformed: (Channel, String) -> Void
         var inactive: (Channel) -> Void
     }
@@ -90,8 +89,6 @@ final class PeerFrameHandler: ChannelInboundHandler {
             }
         }
     }
-
-    func channelReadComplete(context: ChannelHandlerContext) { callbacks.readComplete() }
 
     func channelInactive(context: ChannelHandlerContext) { callbacks.inactive(context.channel) }
 

@@ -10,7 +10,6 @@ final class PeerListener {
         /// Why the sender of a hello isn't welcome; nil when it is.
         var refusal: (PeerHello) -> String?
         var frame: (MemberID, [UInt8]) -> Void
-        var readComplete: () -> Void
         /// A connection that will carry a snapshot; its frames go to the returned receiver.
         var snapshot: (Channel, MemberID) -> SnapshotReceiver?
     }
@@ -66,11 +65,16 @@ final class PeerListener {
         for connection in connections.values { connection.channel.close(promise: nil) }
     }
 
+    /// Ends the main connection of a member that broke the protocol; it will connect anew.
+    func closeMain(of member: MemberID) {
+        guard let key = mainConnections[member] else { return }
+        connections[key]?.channel.close(promise: nil)
+    }
+
     private var handlerCallbacks: PeerFrameHandler.Callbacks {
         PeerFrameHandler.Callbacks(
             active: { [weak self] channel in self?.opened(channel) },
             frame: { [weak self] channel, frame in self?.received(frame, on: channel) },
-            readComplete: { [weak self] in self?.callbacks.readComplete() },
             malformed: { [weak self] channel, reason in
                 self?.logger.warning(
                     "closing a peer connection: \(reason)",

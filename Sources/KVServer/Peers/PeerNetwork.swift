@@ -17,7 +17,7 @@ final class PeerNetwork {
     private var links: [MemberID: PeerLink] = [:]
     private var listener: PeerListener?
     private var members: [ClusterMember] = []
-    private var isReceivingSnapshot = false
+    private var snapshotReceiver: SnapshotReceiver?
     /// Where events go; set once, before anything is connected.
     var deliver: (ReplicaEvent) -> Void = { _ in }
 
@@ -40,7 +40,6 @@ final class PeerNetwork {
             callbacks: PeerListener.Callbacks(
                 refusal: { [weak self] hello in self?.refusal(of: hello) },
                 frame: { [weak self] peer, frame in self?.deliver(.peerFrame(peer, frame)) },
-                readComplete: {},
                 snapshot: { [weak self] channel, peer in self?.receiver(on: channel, from: peer) }
             ))
         self.listener = listener
@@ -64,6 +63,7 @@ final class PeerNetwork {
         logger.warning(
             "a peer sent what no member sends: \(fault.reason)",
             metadata: ["peer": "\(String(peer, radix: 16))"])
+        listener?.closeMain(of: peer)
     }
 
     /// Connects to members that are new and lets go of those that are gone.
@@ -160,19 +160,19 @@ final class PeerNetwork {
         }.start(to: link.endpoint)
     }
 
-    private func receiver(on channel: Channel, from peer: MemberID) -> SnapshotReceiver? {
-        guard !isReceivingSnapshot else { return nil }
-        isReceivingSnapshot = true
+    private func receiver(on channel: Channel, from peer: MemberID) -> SnapshotReceiver {
+        // A newer one replaces it: the sender of the old one may be gone without a word.
+        snapshotReceiver?.abandon()
         logger.info(
             "receiving a snapshot", metadata: ["peer": "\(String(peer, radix: 16))"])
-        return SnapshotReceiver(
+        let receiver = SnapshotReceiver(
             channel: channel, disk: disk, clusterID: identity.clusterID, limits: limits,
             logger: logger
         ) { [weak self] snapshot, term in
-            self?.isReceivingSnapshot = false
-            guard let snapshot else { return }
             self?.deliver(.snapshotReceived(snapshot, from: peer, term: term))
         }
+        snapshotReceiver = receiver
+        return receiver
     }
 }
 

@@ -11,6 +11,8 @@ import Replica
 /// durable (1) or couldn't be taken (0).
 enum SnapshotFrames {
     static let pieceBytes = 256 << 10
+    /// How long a sender waits for a piece to leave, or for the receiver to have loaded it all.
+    static let patience = TimeAmount.seconds(60)
 
     /// Leader's term, index of the snapshot.
     static func header(term: Term, index: LogIndex) -> ByteBuffer {
@@ -32,6 +34,7 @@ final class SnapshotSender {
     private let finished: (Bool) -> Void
     private var channel: Channel?
     private var isFinished = false
+    private var progressWatch: Scheduled<Void>?
 
     init(
         file: String, index: LogIndex, term: Term, hello: PeerHello, loop: EventLoop,
@@ -66,6 +69,7 @@ final class SnapshotSender {
         PeerFrameHandler.Callbacks(
             active: { channel in
                 self.channel = channel
+                self.watchProgress()
                 self.write(self.hello.encoded())
             },
             frame: { _, frame in self.answered(frame) },
@@ -116,6 +120,7 @@ final class SnapshotSender {
             finish(false)
             return
         }
+        watchProgress()
         let guarded = NIOLoopBound(self, eventLoop: loop)
         let buffer = channel.allocator.buffer(bytes: piece)
         channel.writeAndFlush(PeerFraming.frame(buffer, allocator: channel.allocator))
@@ -125,9 +130,19 @@ final class SnapshotSender {
             }
     }
 
+    /// A peer that vanished without closing its connection must not hold the transfer for ever.
+    private func watchProgress() {
+        progressWatch?.cancel()
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        progressWatch = loop.scheduleTask(in: SnapshotFrames.patience) {
+            guarded.value.finish(false)
+        }
+    }
+
     private func finish(_ succeeded: Bool) {
         guard !isFinished else { return }
         isFinished = true
+        progressWatch?.cancel()
         channel?.close(promise: nil)
         finished(succeeded)
     }
@@ -139,7 +154,7 @@ final class SnapshotReceiver {
     private let disk: DiskThread
     private let clusterID: UInt64
     private let limits: StoreLimits
-    private let finished: (LoadedSnapshot?, Term) -> Void
+    private let finished: (LoadedSnapshot, Term) -> Void
     private let logger: Logger
     private var header: (term: Term, index: LogIndex)?
     private var offset = 0
@@ -147,7 +162,7 @@ final class SnapshotReceiver {
 
     init(
         channel: Channel, disk: DiskThread, clusterID: UInt64, limits: StoreLimits, logger: Logger,
-        finished: @escaping (LoadedSnapshot?, Term) -> Void
+        finished: @escaping (LoadedSnapshot, Term) -> Void
     ) {
         self.channel = channel
         self.disk = disk
@@ -158,6 +173,7 @@ final class SnapshotReceiver {
     }
 
     func received(_ frame: ByteBuffer) {
+        guard !isFinished else { return }
         var frame = frame
         guard header != nil else {
             guard let term = frame.readInteger(endianness: .little, as: Term.self),
@@ -238,7 +254,6 @@ final class SnapshotReceiver {
         guard !isFinished else { return }
         isFinished = true
         logger.warning("a snapshot from the leader could not be taken: \(reason)")
-        finished(nil, 0)
         answer(0)
     }
 
@@ -249,9 +264,11 @@ final class SnapshotReceiver {
             PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
     }
 
-    func connectionClosed() {
-        guard !isFinished else { return }
+    func connectionClosed() { isFinished = true }
+
+    /// Gives up for another snapshot.
+    func abandon() {
         isFinished = true
-        finished(nil, 0)
+        channel.close(promise: nil)
     }
 }

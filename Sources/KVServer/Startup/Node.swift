@@ -17,6 +17,7 @@ final class Node: @unchecked Sendable {
     private let exit: ExitCode
     private let logDisk: DiskThread
     private let backgroundDisk: DiskThread
+    private let snapshotDisk: DiskThread
     private let peers: PeerNetwork
     private let replica: ReplicaLoop
     private let clients: ClientListener
@@ -33,12 +34,13 @@ final class Node: @unchecked Sendable {
         let directory = configuration.dataDirectory
         logDisk = DiskThread(name: "log", directory: directory)
         backgroundDisk = DiskThread(name: "background", directory: directory)
+        snapshotDisk = DiskThread(name: "snapshot", directory: directory)
         var generator = SystemRandomNumberGenerator()
         let boot: UInt64 = generator.next()
         let identity = recovered.identity
         peers = PeerNetwork(
             identity: identity, incarnation: boot, limits: configuration.replica.store, loop: loop,
-            disk: backgroundDisk, logger: logger)
+            disk: snapshotDisk, logger: logger)
         replica = ReplicaLoop(
             recovered: recovered, configuration: configuration,
             attributes: MemberAttributes(
@@ -47,7 +49,7 @@ final class Node: @unchecked Sendable {
                 directoryID: identity.directoryID.bytes),
             boot: boot, seed: generator.next(), applyRecord: applyRecord, peers: peers,
             logDisk: logDisk,
-            backgroundDisk: backgroundDisk, loop: loop, logger: logger
+            backgroundDisk: backgroundDisk, snapshotDisk: snapshotDisk, loop: loop, logger: logger
         ) { failure in
             logger.critical("stopping: \(failure)")
             exit.set(1)
@@ -89,6 +91,7 @@ final class Node: @unchecked Sendable {
         peers.close()
         logDisk.close()
         backgroundDisk.close()
+        snapshotDisk.close()
         logger.info("stopped")
         exit.set(0)
     }
