@@ -18,6 +18,7 @@ struct KVCtl: AsyncParsableCommand {
                 name: "KEYS",
                 subcommands: [
                     GetCommand.self, PutCommand.self, DeleteCommand.self, TxnCommand.self,
+                    WatchCommand.self,
                     LeaseCommand.self,
                 ]),
             CommandGroup(
