@@ -62,6 +62,7 @@ let package = Package(
             dependencies: [
                 "KVClient", "KVCore", "DurableLog",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
 
@@ -73,6 +74,8 @@ let package = Package(
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"]),
+        .testTarget(name: "KVClientTests", dependencies: ["KVClient", "EtcdWire", "HTTP2"]),
+        .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -22,10 +22,16 @@ struct KVCtl: AsyncParsableCommand {
                     LeaseCommand.self,
                 ]),
             CommandGroup(
+                name: "FOLDERS",
+                subcommands: [
+                    ListCommand.self, TreeCommand.self, EditCommand.self, ImportCommand.self,
+                    ExportCommand.self,
+                ]),
+            CommandGroup(
                 name: "CLUSTER",
                 subcommands: [
                     EndpointCommand.self, MemberCommand.self, CompactionCommand.self,
-                    VersionCommand.self,
+                    SnapshotCommand.self, VersionCommand.self,
                 ]),
         ])
 }
