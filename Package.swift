@@ -62,6 +62,7 @@ let package = Package(
             dependencies: [
                 "KVClient", "KVCore", "DurableLog",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
 
@@ -89,6 +90,8 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
             ]),
+        .testTarget(name: "KVClientTests", dependencies: ["KVClient", "EtcdWire", "HTTP2"]),
+        .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -18,13 +18,20 @@ struct KVCtl: AsyncParsableCommand {
                 name: "KEYS",
                 subcommands: [
                     GetCommand.self, PutCommand.self, DeleteCommand.self, TxnCommand.self,
+                    WatchCommand.self,
                     LeaseCommand.self,
+                ]),
+            CommandGroup(
+                name: "FOLDERS",
+                subcommands: [
+                    ListCommand.self, TreeCommand.self, EditCommand.self, ImportCommand.self,
+                    ExportCommand.self,
                 ]),
             CommandGroup(
                 name: "CLUSTER",
                 subcommands: [
                     EndpointCommand.self, MemberCommand.self, CompactionCommand.self,
-                    VersionCommand.self,
+                    SnapshotCommand.self, VersionCommand.self,
                 ]),
         ])
 }

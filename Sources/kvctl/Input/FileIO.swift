@@ -6,10 +6,15 @@ enum FileIO {
     static let maximumBytes = 1 << 30
 
     static func read(_ path: String) throws(CommandFailure) -> [UInt8] {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw failure("can't open", path) }
+        try read(Array(path.utf8))
+    }
+
+    static func read(_ path: [UInt8]) throws(CommandFailure) -> [UInt8] {
+        let name = String(decoding: path, as: UTF8.self)
+        let descriptor = FileTree.withPath(path) { open($0, O_RDONLY | O_CLOEXEC) }
+        guard descriptor >= 0 else { throw failure("can't open", name) }
         defer { close(descriptor) }
-        return try read(descriptor, name: path)
+        return try read(descriptor, name: name)
     }
 
     static func readStandardInput() throws(CommandFailure) -> [UInt8] {
@@ -39,9 +44,14 @@ enum FileIO {
 
     /// Writes a file in one go; what was there under that name stays until all is written.
     static func write(_ content: [UInt8], to path: String) throws(CommandFailure) {
+        try write(content, to: Array(path.utf8))
+    }
+
+    /// Writes a file in one go; what was there under that name stays until all is written.
+    static func write(_ content: [UInt8], to path: [UInt8]) throws(CommandFailure) {
         let aside = try AsideFile(path)
         try aside.write(content)
-        try aside.commit()
+        try aside.commit(isSynced: false)
     }
 
     static func writeAll(
@@ -63,32 +73,48 @@ enum FileIO {
     }
 }
 
-/// A file that gets its name only when it is complete and on disk.
+/// A file that gets its name only when it is complete.
 final class AsideFile {
-    private let path: String
-    private let asidePath: String
+    private let path: [UInt8]
+    private let asidePath: [UInt8]
     private let descriptor: Int32
     private var isCommitted = false
 
-    init(_ path: String) throws(CommandFailure) {
+    convenience init(_ path: String) throws(CommandFailure) {
+        try self.init(Array(path.utf8))
+    }
+
+    init(_ path: [UInt8]) throws(CommandFailure) {
         self.path = path
-        asidePath = "\(path).\(getpid()).part"
-        descriptor = open(asidePath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw FileIO.failure("can't write", asidePath) }
+        asidePath = path + Array(".\(getpid()).part".utf8)
+        descriptor = FileTree.withPath(asidePath) {
+            open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        }
+        guard descriptor >= 0 else { throw FileIO.failure("can't write", name) }
     }
 
     deinit {
-        close(descriptor)
-        if !isCommitted { unlink(asidePath) }
+        if descriptor >= 0 { close(descriptor) }
+        if !isCommitted { _ = FileTree.withPath(asidePath) { unlink($0) } }
     }
+
+    private var name: String { String(decoding: path, as: UTF8.self) }
 
     func write(_ content: [UInt8]) throws(CommandFailure) {
-        try FileIO.writeAll(content, to: descriptor, name: asidePath)
+        try FileIO.writeAll(content, to: descriptor, name: name)
     }
 
-    func commit() throws(CommandFailure) {
-        guard fsync(descriptor) == 0 else { throw FileIO.failure("can't sync", asidePath) }
-        guard rename(asidePath, path) == 0 else { throw FileIO.failure("can't rename to", path) }
+    /// Gives the file its name.
+    ///
+    /// - Parameter isSynced: first make sure that it is on disk.
+    func commit(isSynced: Bool) throws(CommandFailure) {
+        guard !isSynced || fsync(descriptor) == 0 else {
+            throw FileIO.failure("can't sync", name)
+        }
+        let result = FileTree.withPath(asidePath) { from in
+            FileTree.withPath(path) { rename(from, $0) }
+        }
+        guard result == 0 else { throw FileIO.failure("can't write", name) }
         isCommitted = true
     }
 }

@@ -111,6 +111,9 @@ struct TxnText {
             switch words[0] {
             case "put":
                 let put = try PutCommand.parse(Array(words.dropFirst()))
+                guard put.value != nil || put.ignoreValue else {
+                    throw CommandFailure.usage("in \"\(line)\": the value is missing")
+                }
                 operation.requestPut = put.request(value: Array((put.value ?? "").utf8))
             case "get":
                 operation.requestRange = try GetCommand.parse(Array(words.dropFirst())).request

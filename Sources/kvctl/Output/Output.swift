@@ -17,6 +17,11 @@ enum Output {
         put(Array((text + "\n").utf8), to: STDERR_FILENO)
     }
 
+    /// Text without a line's end for the person at the terminal.
+    static func hint(_ text: String) {
+        put(Array(text.utf8), to: STDERR_FILENO)
+    }
+
     /// A line about what went wrong.
     static func complain(_ text: String) {
         note("\(Style.error("kvctl:", on: STDERR_FILENO)) \(text)")

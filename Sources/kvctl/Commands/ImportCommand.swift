@@ -1,0 +1,95 @@
+import ArgumentParser
+import FoundationEssentials
+import KVClient
+
+/// `kvctl import`.
+struct ImportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import", abstract: "Store the files of a folder as keys.",
+        discussion: """
+            A file's key is the prefix and its path within the folder; its content is the value,
+            byte by byte. Shows the difference first ("+" new, "~" changed), then writes what
+            differs. Keys without a file stay. Symbolic links are left out.
+
+              kvctl import ./config --prefix config/ --dry-run
+            """)
+
+    @Argument(help: "The folder.", completion: .directory)
+    var folder: String
+
+    @Option(help: "What all keys begin with.")
+    var prefix: String
+
+    @Flag(help: "Only show the difference.")
+    var dryRun = false
+
+    @OptionGroup var globals: GlobalOptions
+
+    func run() async throws {
+        let client = try globals.makeClient()
+        let tree = try FileTree(folder)
+        for failure in tree.failures { Output.complain(failure) }
+        var plan = ImportPlan(folder: Array(folder.utf8), prefix: Array(prefix.utf8))
+        try await plan.compare(tree.files, with: client)
+        for failure in plan.failures { Output.complain(failure) }
+        for change in plan.changes {
+            let key = globals.printer.cell(Data(change.key))
+            Output.write(
+                change.isNew
+                    ? Style.added("+ \(key)", on: 1) + "\n"
+                    : Style.changed("~ \(key)", on: 1) + "\n")
+        }
+        let summary =
+            "\(plan.newCount) new, \(plan.changes.count - plan.newCount) changed, "
+            + "\(plan.unchangedCount) unchanged, \(tree.skipped.count) skipped (no regular file)"
+        var failureCount = tree.failures.count + plan.failures.count
+        if !dryRun { failureCount += await write(plan, client) }
+        Output.note("kvctl: \(dryRun ? "would import" : "imported"): \(summary)")
+        if failureCount > 0 { throw CommandFailure("\(failureCount) files failed") }
+    }
+
+    /// - Returns: how many failed.
+    private func write(_ plan: ImportPlan, _ client: KVClient) async -> Int {
+        var progress = ProgressLine(total: plan.changes.count, what: "keys written")
+        let writer = ImportWriter(client, timeout: globals.commandTimeout.duration)
+        let failureCount = await writer.write(plan) { failure in
+            progress.step()
+            if let failure { progress.interrupt { Output.complain(failure) } }
+        }
+        progress.finish()
+        return failureCount
+    }
+}
+
+/// A line on the terminal that counts.
+struct ProgressLine {
+    private let total: Int
+    private let what: String
+    private let isShown = Output.isTerminal(2)
+    private var done = 0
+
+    init(total: Int, what: String) {
+        self.total = total
+        self.what = what
+    }
+
+    mutating func step() {
+        done += 1
+        draw()
+    }
+
+    /// Writes something else in between.
+    func interrupt(_ body: () -> Void) {
+        if isShown { Output.hint("\r\u{1b}[K") }
+        body()
+        draw()
+    }
+
+    func finish() {
+        if isShown { Output.hint("\r\u{1b}[K") }
+    }
+
+    private func draw() {
+        if isShown { Output.hint("\r\(done) of \(total) \(what)") }
+    }
+}
