@@ -112,16 +112,25 @@ struct ForeignClientTests {
         try watch.run()
         // The watch is there when a change of ours shows; puts go on until then.
         let client = try await RawClient.connect(port: cluster.clientPorts[1])
-        var seen = ""
         let reader = Task.detached { () -> String in
-            String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+            var text = ""
+            while text.split(separator: "\n").count < 3 {
+                let piece = output.fileHandleForReading.availableData
+                if piece.isEmpty { break }
+                text += String(decoding: piece, as: UTF8.self)
+            }
+            return text
         }
-        for number in 0..<100 where seen.isEmpty {
-            _ = try await client.put("config/x", "\(number)")
-            try await Task.sleep(for: .milliseconds(50))
-            if number > 10 || number == 99 { seen = await reader.value }
+        let writer = Task {
+            for number in 0..<200 where !Task.isCancelled {
+                _ = try await client.put("config/x", "\(number)")
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            watch.terminate()  // Ends the reader when nothing was ever seen.
         }
-        #expect(seen.hasPrefix("PUT\nconfig/x\n"))
+        let seen = await reader.value
+        writer.cancel()
+        #expect(seen.hasPrefix("PUT\nconfig/x\n"), "\(seen)")
         watch.terminate()
         watch.waitUntilExit()
     }
