@@ -74,7 +74,11 @@ let package = Package(
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2"]),
-        .testTarget(name: "KVClientTests", dependencies: ["KVClient", "EtcdWire", "HTTP2"]),
+        .testTarget(
+            name: "KVClientTests",
+            dependencies: [
+                "KVClient", "EtcdWire", "HTTP2", .product(name: "Crypto", package: "swift-crypto"),
+            ]),
         .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),
     ],
     swiftLanguageModes: [.v6]
