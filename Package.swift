@@ -60,7 +60,7 @@ let package = Package(
         .executableTarget(
             name: "kvctl",
             dependencies: [
-                "KVClient", "KVCore", "DurableLog",
+                "EtcdWire", "KVClient", "KVCore", "DurableLog",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -90,7 +90,11 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
             ]),
-        .testTarget(name: "KVClientTests", dependencies: ["KVClient", "EtcdWire", "HTTP2"]),
+        .testTarget(
+            name: "KVClientTests",
+            dependencies: [
+                "KVClient", "EtcdWire", "HTTP2", .product(name: "Crypto", package: "swift-crypto"),
+            ]),
         .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),
     ],
     swiftLanguageModes: [.v6]

@@ -219,7 +219,7 @@ extension Replica {
         guard let write = writes.remove(sequence) else { return }
         // The leader proved that it didn't propose it, but its entry is not kept here.
         fail(
-            write.request, .leaderChanged,
+            write.request, .noLeader,
             detail: "the leader stepped down before it took the write; nothing was written")
     }
 

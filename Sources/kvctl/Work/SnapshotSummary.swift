@@ -1,3 +1,4 @@
+import EtcdWire
 import KVClient
 import KVCore
 
@@ -37,11 +38,24 @@ struct SnapshotSummary: Equatable {
             let store = try decoder.finish()
             hash = store.stateHash
             revision = store.revision
-            keyCount = store.keyCount
+            keyCount = Self.liveKeyCount(store)
         } catch {
             throw CommandFailure("\(file) is damaged: \(error)")
         }
         byteCount = bytes.count
+    }
+
+    /// Keys that exist at the snapshot's revision; the store counts deleted ones with history, too.
+    private static func liveKeyCount(_ store: borrowing Store) -> Int {
+        var everything = RangeRequest()
+        everything.key = [0]
+        everything.rangeEnd = [0]
+        everything.countOnly = true
+        do throws(EtcdError) {
+            return Int(try store.range(everything).count)
+        } catch {
+            preconditionFailure("counting all keys can't be refused: \(error)")
+        }
     }
 }
 
