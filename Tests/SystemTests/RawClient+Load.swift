@@ -1,5 +1,13 @@
 import EtcdWire
 import HTTP2
+import Synchronization
+
+/// Ends a load between two calls. Cancelling its task would give up the call on its way.
+final class StopFlag: Sendable {
+    private let flag = Atomic<Bool>(false)
+    var isSet: Bool { flag.load(ordering: .relaxed) }
+    func set() { flag.store(true, ordering: .relaxed) }
+}
 
 /// A message of a watch stream, as far as these tests look at it.
 typealias WatchAnswer = Etcdserverpb_WatchResponse

@@ -101,16 +101,18 @@ struct ScaleTests {
         }
     }
 
-    /// Puts one after the other until cancelled; returns how long the slowest took, and how many.
-    private static func probe(_ client: RawClient) async throws -> (slowest: Duration, count: Int) {
+    /// Puts one after the other until told to stop; returns how long the slowest took, and how many.
+    private static func probe(_ client: RawClient, until stop: StopFlag) async throws -> (
+        slowest: Duration, count: Int
+    ) {
         var slowest = Duration.zero
         var count = 0
-        while !Task.isCancelled {
+        while !stop.isSet {
             let start = ContinuousClock.now
             try await client.put("probe", bytes: [1])
             slowest = max(slowest, .now - start)
             count += 1
-            try? await Task.sleep(for: .milliseconds(10))
+            try await Task.sleep(for: .milliseconds(10))
         }
         return (slowest, count)
     }
@@ -143,7 +145,10 @@ struct ScaleTests {
         let renewals = Task { [kept, client = clients[1]] in
             try await Self.renew(kept, by: client)
         }
-        let probes = Task { [client = clients[2]] in try await Self.probe(client) }
+        let stop = StopFlag()
+        let probes = Task { [client = clients[2]] in
+            try await Self.probe(client, until: stop)
+        }
         let lifetimes = Lifetimes()
         let stream = try await clients[0].watch("mortal/", isPrefix: true)
         let deletions = Task {
@@ -162,7 +167,7 @@ struct ScaleTests {
         }
         try await deletions.value
         patience.cancel()
-        probes.cancel()
+        stop.set()
         let probed = try await probes.value
         let measured = await lifetimes.lifetimes
         #expect(measured.count == Self.leases)
