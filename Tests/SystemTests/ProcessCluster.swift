@@ -124,6 +124,29 @@ final class ProcessCluster {
 
     func isRunning(_ position: Int) -> Bool { processes[position]?.isRunning ?? false }
 
+    /// Bytes of a member's memory that are in RAM, as the kernel counts them.
+    func residentBytes(_ position: Int) throws -> Int {
+        let process = try #require(processes[position])
+        let status = try String(
+            contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
+        let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") })
+        let kibibytes = try #require(line.split(whereSeparator: \.isWhitespace).dropFirst().first)
+        return try #require(Int(kibibytes)) * 1_024
+    }
+
+    /// Waits until a member has ended by itself; returns its exit code, or nil if it goes on.
+    func exitCode(_ position: Int, limit: Duration) async throws -> Int32? {
+        guard let process = processes[position] else { return nil }
+        let deadline = ContinuousClock.now + limit
+        while process.isRunning {
+            if ContinuousClock.now > deadline { return nil }
+            // Another process ends when it likes.
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        processes[position] = nil
+        return process.terminationStatus
+    }
+
     /// SIGKILL.
     func kill9(_ position: Int) {
         guard let process = processes[position] else { return }
