@@ -30,4 +30,5 @@ export MARTLET_TEST_PYTHON="$PWD/$venv/bin/python"
 swift format lint --strict --recursive --parallel --configuration .swift-format \
     Package.swift $(git ls-files 'Sources/**/*.swift' 'Tests/**/*.swift' | grep -v '/Generated/')
 
-swift test --disable-xctest "$@"
+# One after the other: tests with real processes measure time, and would disturb one another.
+swift test --disable-xctest --no-parallel "$@"
