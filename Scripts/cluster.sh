@@ -71,16 +71,21 @@ running_pid() {
 
 # Who listens on a port: the process whose descriptors hold the socket that /proc/net/tcp lists.
 port_holder() {
-    local hex inode pid
-    hex=$(printf '%04X' "$1")
-    inode=$(awk -v p=":$hex" '$2 ~ p"$" && $4 == "0A" { print $10; exit }' \
-        /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+    local hex inode="" pid descriptor target fields command
+    printf -v hex ':%04X' "$1"
+    while read -r -a fields; do
+        if [[ ${fields[1]} == *"$hex" && ${fields[3]} == 0A ]]; then inode=${fields[9]}; fi
+    done < <(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
     [ -n "$inode" ] || return 1
     for pid in /proc/[0-9]*; do
-        if ls -l "$pid/fd" 2>/dev/null | grep -q "socket:\[$inode\]"; then
-            echo "pid ${pid#/proc/} ($(tr '\0' ' ' <"$pid/cmdline" | cut -c1-60))"
-            return 0
-        fi
+        for descriptor in "$pid"/fd/*; do
+            target=$(readlink "$descriptor" 2>/dev/null) || continue
+            if [ "$target" = "socket:[$inode]" ]; then
+                command=$(tr '\0' ' ' <"$pid/cmdline")
+                echo "pid ${pid#/proc/} (${command:0:60})"
+                return 0
+            fi
+        done
     done
     echo "a process of another user"
 }
@@ -216,7 +221,10 @@ node_status() {
     "$(bin)/kvctl" --endpoints "$(client_url "$1")" --dial-timeout 1s --command-timeout 2s \
         endpoint status -w json 2>/dev/null
 }
-json_field() { sed -n "s/.*\"$2\":\"\{0,1\}\([0-9]*\).*/\1/p" <<<"$1"; }
+json_field() {
+    local pattern="\"$2\":\"?([0-9]+)"
+    if [[ $1 =~ $pattern ]]; then echo "${BASH_REMATCH[1]}"; fi
+}
 
 status_field() {
     local json

@@ -38,7 +38,6 @@ struct PendingReads {
     }
     private var fresh: [PendingRead] = []
     private var batches: [Batch] = []
-    private var cancelled: Set<RequestID> = []
     private var nextContext: UInt64
     private(set) var count = 0
     /// When unanswered questions are asked again, for a message may be lost.
@@ -58,8 +57,15 @@ struct PendingReads {
         count += 1
     }
 
+    /// Forgets a read whose client no longer waits, if it is one of these.
     mutating func cancel(_ request: RequestID) {
-        if count > 0 { cancelled.insert(request) }
+        let before = fresh.count + batches.reduce(0) { $0 + $1.reads.count }
+        fresh.removeAll { $0.request == request }
+        for position in batches.indices {
+            batches[position].reads.removeAll { $0.request == request }
+        }
+        batches.removeAll { $0.reads.isEmpty }
+        count -= before - fresh.count - batches.reduce(0) { $0 + $1.reads.count }
     }
 
     /// Puts all fresh reads under one context, if there are any.
@@ -104,10 +110,6 @@ struct PendingReads {
         }
         count -= ready.count
         if batches.isEmpty { retryAt = .max }
-        if !cancelled.isEmpty {
-            ready.removeAll { read in read.request.map(cancelled.contains) ?? false }
-            if count == 0 { cancelled.removeAll() }
-        }
         return ready
     }
 

@@ -38,6 +38,29 @@ struct ClusterTests {
         #expect(members.map(\.name) == ["n1", "n2", "n3"])
     }
 
+    @Test("a read that its client gave up is forgotten, others are answered")
+    func cancelledRead() throws {
+        let cluster = try TestCluster(size: 3, seed: 6)
+        cluster.run(microseconds: 500_000)
+        let leader = try #require(cluster.leaderPosition)
+        let follower = (leader + 1) % 3
+        for peer in 0..<3 where peer != follower {
+            cluster.cut.insert([peer, follower])
+            cluster.cut.insert([follower, peer])
+        }
+        let given = cluster.get("a", on: follower)
+        let kept = cluster.get("a", on: follower)
+        cluster.run(microseconds: 10_000)
+        cluster.deliver(.cancelled(given), to: follower)
+        cluster.run(microseconds: 10_000_000)
+        #expect(cluster.responses[given] == nil)
+        guard case .failure(let failure)? = cluster.responses[kept] else {
+            Issue.record("the other read was not answered")
+            return
+        }
+        #expect(failure.error == .noLeader)
+    }
+
     @Test("the leader's death is noticed by its closed links and costs little time")
     func failover() throws {
         let cluster = try TestCluster(size: 3, seed: 5)

@@ -193,7 +193,12 @@ final class EtcdService: GRPCService {
             } else {
                 session?.endedKeepAlives.insert(stream)
             }
-        case .replica, .status, .defragment, .snapshot: break
+        case .replica:
+            // Without a message there is nothing to answer; a stream that was answered is gone.
+            if session?.waiting[stream]?.isEmpty ?? true {
+                connection.finish(stream, GRPCStatus(.internal, "unexpected EOF"))
+            }
+        case .status, .defragment, .snapshot: break
         }
     }
 
