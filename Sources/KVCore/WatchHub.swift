@@ -61,6 +61,13 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     /// Bytes of events one watcher gets in a row while it catches up, unless one revision has more.
     public static let turnBytes = 128 << 10
 
+    /// Bytes of one revision's events that one stream gets at once, over all its watches: a stream
+    /// whose client doesn't read can't be paused before it has them.
+    public static let streamBytes = 1 << 20
+
+    /// Whether watchers wait for `catchUp`.
+    public var needsCatchUp: Bool { queueStart < queue.count }
+
     /// The newest revision published.
     public private(set) var revision: Int64
     /// Watches of all streams.
@@ -253,9 +260,19 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
             watcher.nextRevision = revision
             desynchronize(watcher)
         }
+        var bytesOfStream: [UInt64: Int] = [:]
         for watcher in served {
             let batch = watcher.batch
             watcher.batch = []
+            let bytes = bytesOfStream[watcher.stream, default: 0]
+            guard bytes < WatchHub.streamBytes else {
+                // The stream has its share: the rest catches up, and the owner may pause it first.
+                watcher.nextRevision = revision
+                desynchronize(watcher)
+                enqueue(watcher)
+                continue
+            }
+            bytesOfStream[watcher.stream] = batch.reduce(bytes) { $0 + $1.count }
             deliver(events: batch, to: watcher, through: revision, into: &deliveries)
         }
     }

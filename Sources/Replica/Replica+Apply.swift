@@ -34,6 +34,7 @@ extension Replica {
         if !changes.isEmpty {
             hub.publish(
                 changes, compactedRevision: store.compactedRevision, into: &deliveries)
+            if hub.needsCatchUp { watchersAreBehind = true }
         }
         react(to: result, index: index, term: term)
         if envelope.origin.member == id, envelope.origin.boot == boot,

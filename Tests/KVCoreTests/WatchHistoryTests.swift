@@ -87,6 +87,35 @@ struct WatchHistoryTests {
             ])
     }
 
+    @Test("one revision gives a stream a bounded number of bytes at once, the rest by catching up")
+    func boundedFanOut() {
+        let watching = Watching()
+        for _ in 0..<100 { watching.watch("a") }
+        watching.watch("a", stream: 2)
+        _ = watching.take()
+        let value = String(repeating: "v", count: 100_000)
+        watching.put("a", value)
+        let atOnce = watching.deliveries.filter { $0.stream == 1 }
+        #expect(atOnce.count == 11)
+        #expect(watching.deliveries.contains { $0.stream == 2 })
+        #expect(watching.hub.needsCatchUp)
+        // Paused now, the stream gets nothing more; resumed, everybody gets it once.
+        watching.hub.pause(stream: 1)
+        watching.put("a", "short")
+        watching.catchUp()
+        #expect(watching.deliveries.filter { $0.stream == 1 }.count == 11)
+        watching.hub.resume(stream: 1)
+        watching.catchUp()
+        var events: [Int64: Int] = [:]
+        for delivery in watching.deliveries where delivery.stream == 1 {
+            guard case .events(let batch, _) = delivery.kind else { continue }
+            events[delivery.watchID, default: 0] += batch.count
+        }
+        #expect(events.count == 100)
+        #expect(events.values.allSatisfy { $0 == 2 })
+        #expect(!watching.hub.needsCatchUp)
+    }
+
     @Test("a watcher that compaction passes while paused is cancelled when its stream resumes")
     func compactedWhilePaused() {
         let watching = Watching()
