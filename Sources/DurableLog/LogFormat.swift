@@ -119,7 +119,7 @@ struct BatchFrame {
 
     var payloadByteCount: Int { bytes.count - LogFormat.batchHeaderByteCount }
     var isEmpty: Bool { payloadByteCount == 0 }
-    /// Size on disk at most: padded, with room for a segment header and its state record.
+    /// Size on disk, padded to whole sectors.
     var byteCount: Int {
         LogFormat.roundUpToSector(bytes.count + LogFormat.batchTrailerByteCount)
     }

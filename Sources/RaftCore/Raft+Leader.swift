@@ -1,4 +1,4 @@
-/// A leader's work: proposals, replication, commit, leases on its own leadership.
+/// A leader's work: proposals, replication, commit, and the check that a quorum still answers.
 extension Raft {
     /// An entry somebody wants in the log.
     public struct Proposal: Equatable, Sendable {

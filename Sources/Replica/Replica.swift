@@ -87,7 +87,8 @@ public struct Replica: ~Copyable {
 
     /// The time of the event being handled.
     var now: Microseconds
-    var random: EntropyStream
+    /// The seed is the only entropy a replica gets.
+    var random: RandomStream
     var effects: [ReplicaEffect] = []
     var raftEffects: [Effect] = []
     var logOutputs: [LogOutput] = []
@@ -152,7 +153,7 @@ public struct Replica: ~Copyable {
         self.boot = boot
         self.now = now
         self.lastLogActivity = now
-        self.random = EntropyStream(seed: seed)
+        self.random = RandomStream(seed: seed)
         self.reads = PendingReads(firstContext: random.next())
         let noOp = Envelope.encode(kind: .noop, origin: Replica.noOrigin, body: [])
         var raftSettings = settings.raft
