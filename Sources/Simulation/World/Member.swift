@@ -34,6 +34,8 @@ final class Member {
     var lanes: [[DiskOperation]] = [[], []]
     /// Snapshots being written by the process.
     var snapshotJob: SnapshotJob?
+    /// Whether the machine lost power since the last process ran.
+    var lostPower = false
     /// Whether something was destroyed on its disk for good.
     var isDamaged = false
 

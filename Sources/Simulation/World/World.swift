@@ -213,7 +213,8 @@ public final class World {
             let log = PlatterAccount.Log(
                 vote: recovered.recordedVote, base: positions[0],
                 positions: Array(positions.dropFirst()))
-            try member.platter.recovered(log, member: member.id)
+            try member.platter.recovered(
+                log, member: member.id, afterPowerLoss: member.lostPower)
             try votesAreKept.observeRecovery(
                 of: member.id, term: recovered.recordedVote.term,
                 vote: recovered.recordedVote.vote == 0 ? nil : recovered.recordedVote.vote)
@@ -265,6 +266,7 @@ public final class World {
         member.pausedUntil = 0
         member.lanes = [[], []]
         member.snapshotJob = nil
+        member.lostPower = losesPower
         if losesPower { member.disk.crash() }
         clients.memberLost(member.position)
         for peer in members where peer !== member {
