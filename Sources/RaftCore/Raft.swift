@@ -162,6 +162,11 @@ public struct Raft: Equatable, Sendable {
         }
     }
 
+    /// How far each peer's durable log agrees with this leader's, in no order.
+    package var peerMatches: [(member: MemberID, match: LogIndex)] {
+        progress.map { ($0.key, $0.value.match) }
+    }
+
     /// A leader's view of one peer.
     public struct PeerState: Equatable, Sendable {
         /// The peer.

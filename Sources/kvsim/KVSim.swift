@@ -18,6 +18,7 @@ struct KVSim: ParsableCommand {
             Exit codes: 0 all promises kept, 1 one was broken, 64 wrong usage.
             """,
         subcommands: [
-            RunCommand.self, ReplayCommand.self, ShrinkCommand.self, WorkerCommand.self,
+            RunCommand.self, ReplayCommand.self, ShrinkCommand.self, CrashPointsCommand.self,
+            WorkerCommand.self,
         ])
 }

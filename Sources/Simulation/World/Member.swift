@@ -21,6 +21,8 @@ final class Member {
     let position: Int
     let identity: DirectoryIdentity
     var disk: SimulatedDisk
+    /// Disk calls that made the directory.
+    let firstCall: Int
     var platter = PlatterAccount()
     var clock: SimulatedClock
     var process: Process?
@@ -43,6 +45,7 @@ final class Member {
         self.position = position
         self.identity = identity
         self.disk = disk
+        self.firstCall = disk.callCount
         self.clock = clock
     }
 

@@ -5,6 +5,12 @@ import Synchronization
 /// Runs seeds in child processes: a broken precondition ends a process, and is a finding like any
 /// other.
 struct Workers: Sendable {
+    /// What the numbers stand for.
+    enum Mode: String, Sendable, CaseIterable {
+        case seeds
+        case crashPoints
+    }
+    var mode = Mode.seeds
     /// Arguments for every worker, such as what to leave out of the scenario.
     var arguments: [String] = []
     /// Child processes at a time.
@@ -47,15 +53,18 @@ struct Workers: Sendable {
 
     private func runChild(_ seeds: Range<UInt64>) -> [SeedReport] {
         let output = launch(
-            ["worker", "--from", "\(seeds.lowerBound)", "--seeds", "\(seeds.count)"] + arguments,
-            backtrace: false)
+            workerArguments(from: seeds.lowerBound, count: seeds.count), backtrace: false)
         return output.split(separator: "\n").compactMap { SeedReport(line: $0) }
+    }
+
+    private func workerArguments(from first: UInt64, count: Int) -> [String] {
+        ["worker", "--mode", mode.rawValue, "--from", "\(first)", "--seeds", "\(count)"] + arguments
     }
 
     /// Runs the seed again with a backtrace and picks out the place.
     private func causeOfTrap(_ seed: UInt64) -> String {
         let output = launch(
-            ["worker", "--from", "\(seed)", "--seeds", "1"] + arguments, backtrace: true)
+            workerArguments(from: seed, count: 1), backtrace: true)
         let lines = output.split(separator: "\n")
         let message = lines.first { $0.contains("failure:") || $0.contains("Fatal error:") }
         let place = lines.first { $0.contains(" at ") && $0.contains("/Sources/") }
