@@ -16,11 +16,14 @@ struct WorkerCommand: ParsableCommand {
     func run() {
         let points = mode == .crashPoints ? CrashPoints() : nil
         for seed in from..<from + seeds {
+            let start = clock()
             let result =
                 points?.run(Int(seed))
                 ?? World(seed: seed, scenario: options.scenario(seed: seed)).run()
             // Unbuffered: the next seed may end this process.
-            FileHandle.standardOutput.write(Data((SeedReport(result).line + "\n").utf8))
+            let microseconds = UInt64(clock() - start) * 1_000_000 / UInt64(CLOCKS_PER_SEC)
+            let report = SeedReport(result, processorMicroseconds: microseconds)
+            FileHandle.standardOutput.write(Data((report.line + "\n").utf8))
         }
     }
 }
