@@ -1,5 +1,5 @@
 import RaftCore
-import Replica
+@testable import Replica
 import Testing
 
 @Suite("Leases in a cluster")
@@ -196,5 +196,14 @@ struct SnapshotTests {
         let get = cluster.get("k150", on: 0)
         cluster.run(microseconds: 10_000)
         #expect(TestCluster.value(in: try #require(cluster.responses[get]).get()) == "v")
+    }
+
+    @Test("a checkpoint takes no part of a second away")
+    func checkpointRounding() {
+        var clock = LeaseClock()
+        clock.start(now: 0, checkpointEvery: 1_000_000)
+        clock.set(7, deadline: 4_900_000, hasCheckpoint: false)
+        let taken = clock.takeCheckpoint(now: 1_000_000)
+        #expect(taken.map(\.secondsLeft) == [4], "3.9 seconds are left")
     }
 }
