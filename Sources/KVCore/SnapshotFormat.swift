@@ -32,7 +32,7 @@
 //
 // A block of leases or versions ends with the first item that makes it 64 KiB or more.
 
-enum SnapshotFormat {
+package enum SnapshotFormat {
     static let version: UInt32 = 1
     /// Payload from which on a block of items is closed.
     static let blockBytes = 64 << 10
@@ -53,7 +53,7 @@ enum SnapshotFormat {
     static let deletionFlag: UInt8 = 2
 
     /// The hash behind a block whose kind and payload are `bytes`.
-    static func hash(previous: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    package static func hash(previous: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
         var hasher = StateHasher()
         hasher.combine(previous)
         hasher.combine(bytes)
