@@ -38,6 +38,8 @@ package enum SnapshotFormat {
     static let blockBytes = 64 << 10
     /// The longest block a decoder accepts: far above any request, so above any version.
     static let maximumBlockBytes = 1 << 30
+    /// Indexes, terms and revisions that a decoder accepts, at most.
+    static let maximumNumber: Int64 = 1 << 62
     /// Bytes of a block that are not payload.
     static let blockOverhead = 4 + 1 + 8
 
