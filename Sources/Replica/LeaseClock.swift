@@ -26,7 +26,7 @@ struct LeaseClock {
     private(set) var nextCheckpoint: Microseconds = .max
 
     /// How often remaining times are recorded.
-    static let checkpointMicroseconds: Microseconds = 300_000_000
+    private var checkpointMicroseconds: Microseconds = 0
 
     /// Nothing is taken as due before this.
     private var pausedUntil: Microseconds = 0
@@ -39,10 +39,11 @@ struct LeaseClock {
     /// Lets due leases wait: their expiry couldn't be proposed.
     mutating func pause(until time: Microseconds) { pausedUntil = time }
 
-    mutating func start(now: Microseconds) {
+    mutating func start(now: Microseconds, checkpointEvery interval: Microseconds) {
         self = LeaseClock()
         isRunning = true
-        nextCheckpoint = now + Self.checkpointMicroseconds
+        checkpointMicroseconds = interval
+        nextCheckpoint = now + interval
     }
 
     mutating func stop() { self = LeaseClock() }
@@ -100,14 +101,15 @@ struct LeaseClock {
         push(Due(deadline: items[lease]!.deadline, lease: lease))
     }
 
-    /// Leases and whole seconds left, for a checkpoint; ascending by id.
+    /// Leases and seconds left, for a checkpoint; ascending by id. Parts of a second count in full:
+    /// the next leader may not take away what a client was promised.
     mutating func takeCheckpoint(now: Microseconds) -> [(lease: Int64, secondsLeft: Int64)] {
         guard isRunning, now >= nextCheckpoint else { return [] }
-        nextCheckpoint = now + Self.checkpointMicroseconds
+        nextCheckpoint = now + checkpointMicroseconds
         return items.keys.sorted().compactMap { lease in
             let item = items[lease]!
             guard !item.isExpiring, item.deadline > now + 1_000_000 else { return nil }
-            return (lease, Int64((item.deadline - now) / 1_000_000))
+            return (lease, Int64((item.deadline - now + 999_999) / 1_000_000))
         }
     }
 

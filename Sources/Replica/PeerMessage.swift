@@ -47,7 +47,7 @@ public struct PeerFault: Error, Equatable, Sendable {
 }
 
 /// Digest of an entry's bytes for the hash chain: multiply and fold, eight bytes a step.
-func entryDigest(_ bytes: [UInt8]) -> UInt64 {
+package func entryDigest(_ bytes: [UInt8]) -> UInt64 {
     func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
         let product = a.multipliedFullWidth(by: b)
         return product.high ^ product.low

@@ -24,6 +24,7 @@ extension Replica {
             case .memberList: try acceptMemberList(request)
             case .hashKV: try acceptHash(request)
             case .barrier: reads.add(request.id, .barrier, deadline: deadline)
+            case .changeMembership: try acceptMembership(request)
             }
         } catch {
             effects.append(.fail(request.id, error))
@@ -84,8 +85,8 @@ extension Replica {
             _ = try parse { () throws(WireError) in try LeaseRevokeRequest(decoding: body) }
             propose(.leaseRevoke, body, for: request.id)
         case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .memberList, .hashKV,
-            .barrier:
-            preconditionFailure("reads take another way")
+            .barrier, .changeMembership:
+            preconditionFailure("reads and changes of the membership take another way")
         }
     }
 
@@ -143,7 +144,7 @@ extension Replica {
     /// Whether a frame to the leader would leave.
     var canForward: Bool { core.leader.map(connectedPeers.contains) ?? false }
 
-    private mutating func markSent(_ sequence: UInt64) {
+    mutating func markSent(_ sequence: UInt64) {
         writes.noteSent(sequence)
         writes[sequence]?.sentTerm = core.term
     }
