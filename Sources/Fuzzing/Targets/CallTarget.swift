@@ -142,7 +142,8 @@ public struct CallTarget: FuzzTarget {
             case .leaseLeases: try Answers.check(message, as: Etcdserverpb_LeaseLeasesResponse.self)
             case .memberList: try Answers.check(message, as: Etcdserverpb_MemberListResponse.self)
             case .hashKV: try Answers.check(message, as: Etcdserverpb_HashKVResponse.self)
-            case .barrier: try require(message.isEmpty, "a barrier's answer is empty")
+            case .barrier, .changeMembership:
+                try require(message.isEmpty, "a barrier's answer is empty")
             }
             return "answered"
         }
