@@ -92,7 +92,14 @@ enum OneofPlace: Sendable {
     /// The message is a `RequestOp`.
     case operation
 
-    var isOneof: Bool { self == .watch || self == .operation }
+    /// Field numbers of the oneof's members.
+    var members: ClosedRange<UInt64>? {
+        switch self {
+        case .none, .txn: nil
+        case .watch: 1...3
+        case .operation: 1...4
+        }
+    }
 
     /// What a field of the message holds.
     func inside(_ number: UInt64) -> OneofPlace {
@@ -178,7 +185,7 @@ struct Pair: Sendable {
     static func lastStanding(_ bytes: [UInt8], _ place: OneofPlace) -> [UInt8] {
         guard place != .none, let fields = RawField.split(bytes[...]) else { return bytes }
         func isMember(_ field: RawField) -> Bool {
-            place.isOneof && field.wireType == 2 && (1...4).contains(field.number)
+            field.wireType == 2 && place.members?.contains(field.number) == true
         }
         let last = fields.lastIndex(where: isMember)
         var out: [UInt8] = []
