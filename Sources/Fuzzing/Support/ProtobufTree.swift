@@ -57,6 +57,13 @@ struct RawField {
         return fields
     }
 
+    /// Whether some tag, in what may be a message inside as well, takes more than five bytes.
+    static func hasLongTag(_ bytes: ArraySlice<UInt8>) -> Bool {
+        (split(bytes) ?? []).contains { field in
+            field.raw.prefix(5).allSatisfy { $0 >= 0x80 } || hasLongTag(field.content)
+        }
+    }
+
     private static func takeVarint(_ rest: inout ArraySlice<UInt8>) -> UInt64? {
         var value: UInt64 = 0
         for shift in stride(from: 0, through: 63, by: 7) {
