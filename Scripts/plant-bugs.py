@@ -94,10 +94,11 @@ def main():
     write(target / "Package.swift", manifest())
     write(target / "Sources/Planted/Planted.swift", swift_list(all_bugs))
     shutil.copytree(ROOT / "Sources/CLZ4", target / "Sources/CLZ4", dirs_exist_ok=True)
-    for module in ["KVServer", "HTTP2", "KVClient", "kvctl"]:
-        link = target / "Sources" / module
+    for folder in (ROOT / "Sources").iterdir():
+        # The package names them all, though kvsim needs none of the others.
+        link = target / "Sources" / folder.name
         if not link.exists():
-            link.symlink_to(ROOT / "Sources" / module)
+            link.symlink_to(folder)
 
 
 def write(path, text):
