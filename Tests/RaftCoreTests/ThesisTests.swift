@@ -201,7 +201,7 @@ struct ThesisTests {
         cluster.timeout(1)
         #expect(cluster[1].role == .preCandidate, "its own vote is no quorum")
         cluster.deliver()
-        #expect(cluster[2].commitIndex == 2, "n2 learned from n1 that it is alone")
+        #expect(cluster[2].commitIndex >= 2, "n2 learned from n1 that it is alone")
         cluster.pass(3_000_000)
         cluster.timeout(2)
         cluster.deliver()
