@@ -111,8 +111,11 @@ public struct Replica: ~Copyable {
     var connectedPeers: Set<MemberID> = []
     /// Whether leadership was being handed over when the clock was last looked at.
     var wasTransferring = false
-    var leaseCalls: [UInt64: PendingLeaseCall] = [:]
-    var leaseCallDeadlines: [(deadline: Microseconds, context: UInt64)] = []
+    /// By context, which begins at random, so that an answer meant for an earlier life of this
+    /// member is none for this one.
+    var leaseCalls: WaitingCalls<PendingLeaseCall>
+    /// Contexts of answered calls, by the index that must be applied here first.
+    var answeredLeaseCalls = MinHeap<UInt64>()
     /// Lease calls that wait for the outcome of an entry.
     var leaseReadsAwaitingApply: [LeaseRead] = []
     var leases = LeaseClock()
@@ -155,6 +158,7 @@ public struct Replica: ~Copyable {
         self.lastLogActivity = now
         self.random = RandomStream(seed: seed)
         self.reads = PendingReads(firstContext: random.next())
+        self.leaseCalls = WaitingCalls(firstNumber: random.next())
         let noOp = Envelope.encode(kind: .noop, origin: Replica.noOrigin, body: [])
         var raftSettings = settings.raft
         raftSettings.noOpByteCount = UInt32(noOp.count)
@@ -238,7 +242,7 @@ public struct Replica: ~Copyable {
             deadline = min(deadline, lastLogActivity + settings.idleMarkerMicroseconds)
         }
         deadline = min(deadline, progressDeadline, announceAgainAt)
-        if let lease = leaseCallDeadlines.first { deadline = min(deadline, lease.deadline) }
+        deadline = min(deadline, leaseCalls.nextDeadline ?? .max)
         if compactionPending || watchersAreBehind {
             deadline = min(deadline, now + Replica.backgroundStepMicroseconds)
         }
@@ -485,7 +489,7 @@ public struct Replica: ~Copyable {
 
     private mutating func tellCommitInterest() {
         let isWaiting =
-            writes.count > 0 || reads.count > 0 || !leaseCalls.isEmpty || hub.watcherCount > 0
+            writes.count > 0 || reads.count > 0 || leaseCalls.count > 0 || hub.watcherCount > 0
         let wanted = !core.isLeader && isWaiting
         guard wanted != toldCommitInterest else { return }
         toldCommitInterest = wanted
