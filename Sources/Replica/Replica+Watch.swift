@@ -47,5 +47,6 @@ extension Replica {
             effects.append(.watchResponse(delivery.stream, message: message))
         }
         deliveries.removeAll(keepingCapacity: true)
+        hub.deliveriesTaken()
     }
 }
