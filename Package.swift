@@ -76,7 +76,7 @@ let package = Package(
         .testTarget(
             name: "SystemTests",
             dependencies: [
-                "KVServer", "DurableLog", "EtcdWire", "HTTP2",
+                "KVServer", "kvctl", "DurableLog", "EtcdWire", "HTTP2",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], exclude: ["Python"]),
@@ -94,6 +94,8 @@ let package = Package(
             name: "KVClientTests",
             dependencies: [
                 "KVClient", "EtcdWire", "HTTP2", .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),
     ],

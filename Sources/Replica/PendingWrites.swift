@@ -50,11 +50,9 @@ struct PendingWrites {
     var nextDeadline: Microseconds? { calls.nextDeadline }
 
     /// Takes out a write whose deadline has passed.
-    mutating func removeExpired(now: Microseconds) -> (
-        write: PendingWrite, deadline: CallDeadline
-    )? {
-        guard let expired = calls.removeExpired(now: now) else { return nil }
-        unsentBytes -= expired.call.unsent?.count ?? 0
-        return (expired.call, expired.deadline)
+    mutating func removeExpired(now: Microseconds) -> PendingWrite? {
+        guard let write = calls.removeExpired(now: now)?.call else { return nil }
+        unsentBytes -= write.unsent?.count ?? 0
+        return write
     }
 }

@@ -242,10 +242,11 @@ extension Replica {
     // MARK: - Time and errors
 
     mutating func failExpiredRequests() {
-        while let (write, deadline) = writes.removeExpired(now: now) {
+        while let write = writes.removeExpired(now: now) {
             if write.unsent != nil {
+                // Within the client's deadline or ours: this error says that nothing was written.
                 fail(
-                    write.request, deadline.isClients ? .deadlineExceeded : .noLeader,
+                    write.request, .noLeader,
                     detail: "no leader was found in time; nothing was written")
             } else if core.leader == nil || core.term != write.sentTerm {
                 failUnknown(write)
@@ -256,7 +257,7 @@ extension Replica {
             }
         }
         while let (request, deadline) = reads.removeExpired(now: now) {
-            // As in etcd: a read reports the client's deadline, a write what became of it.
+            // As in etcd, a read reports the client's deadline.
             if core.leader == nil {
                 fail(
                     request, deadline.isClients ? .deadlineExceeded : .noLeader,

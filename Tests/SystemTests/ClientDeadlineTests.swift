@@ -51,7 +51,9 @@ struct ClientDeadlineTests {
         message.removeAll()
         put.encode(into: &message)
         let write = try await call(member, .put, message)
-        #expect(write.error?.status.code == .deadlineExceeded)
+        // That it says no leader means that nothing was written.
+        #expect(write.error?.status.message == "etcdserver: no leader")
+        #expect(write.time >= .milliseconds(600))
         #expect(write.time < .seconds(3))
         await member.connection.close()
     }
