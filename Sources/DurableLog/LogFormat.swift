@@ -96,7 +96,7 @@ struct SegmentHeader: Equatable {
 }
 
 /// A record of a batch.
-enum LogRecord: Equatable {
+package enum LogRecord: Equatable {
     case vote(RecordedVote)
     case truncation(UInt64)
     case entry(LogEntry)

@@ -308,12 +308,19 @@ extension Raft {
             progress[peer]!.mode = .probe(awaitingAnswer: false)
             replicate(to: peer)
         case .probe, .replicate:
-            // An append may be lost without a trace; an empty one behind it tells.
-            if !replicate(to: peer), case .replicate = progress[peer]!.mode {
-                sendAppend(nil, to: peer)
-            }
+            if !replicate(to: peer), case .replicate = progress[peer]!.mode { tellOfLoss(to: peer) }
         case .reading, .snapshot:
             break
+        }
+    }
+
+    /// An append may be lost without a trace; an empty one behind it tells. What stood before it may
+    /// be compacted meanwhile: then only a snapshot helps.
+    private mutating func tellOfLoss(to peer: MemberID) {
+        if progress[peer]!.next - 1 < log.base.index {
+            beginSnapshot(to: peer)
+        } else {
+            sendAppend(nil, to: peer)
         }
     }
 

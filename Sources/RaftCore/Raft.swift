@@ -142,6 +142,10 @@ public struct Raft: Equatable, Sendable {
         let configuration = log.configurations(in: index...index).first?.configuration
         return (log.entry(at: index), configuration)
     }
+    /// Number of configurations in the log behind an index.
+    package func configurations(behind index: LogIndex) -> Int {
+        log.configurations.count { $0.index > index }
+    }
     /// The configuration in force at an index in the log.
     public func configuration(at index: LogIndex) -> Configuration { log.configuration(at: index) }
 

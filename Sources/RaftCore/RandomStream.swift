@@ -13,7 +13,7 @@ package struct RandomStream: Equatable, Sendable {
     }
 
     /// A number in `range`; the bias of the fold is below 2⁻⁴⁰ for the spans used here.
-    mutating func next(in range: Range<UInt64>) -> UInt64 {
+    package mutating func next(in range: Range<UInt64>) -> UInt64 {
         let span = range.upperBound - range.lowerBound
         return range.lowerBound + next().multipliedFullWidth(by: span).high
     }

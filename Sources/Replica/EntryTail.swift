@@ -5,15 +5,18 @@ import RaftCore
 /// Entries that aren't applied yet always stay; applied ones stay, for followers that are a little
 /// behind, up to a bound.
 struct EntryTail {
-    /// Bytes of applied entries that are kept at most.
-    static let maxAppliedBytes = 16 << 20
-
     private var entries: [[UInt8]] = []
     private var head = 0
     private(set) var firstIndex: LogIndex
     private var byteCount = 0
 
-    init(firstIndex: LogIndex) { self.firstIndex = firstIndex }
+    /// Bytes of applied entries that are kept at most.
+    private let maxAppliedBytes: Int
+
+    init(firstIndex: LogIndex, maxAppliedBytes: Int) {
+        self.firstIndex = firstIndex
+        self.maxAppliedBytes = maxAppliedBytes
+    }
 
     var lastIndex: LogIndex { firstIndex + LogIndex(entries.count - head) - 1 }
 
@@ -35,11 +38,13 @@ struct EntryTail {
         if lastIndex > index { reset(firstIndex: index + 1) }
     }
 
-    mutating func reset(firstIndex index: LogIndex) { self = EntryTail(firstIndex: index) }
+    mutating func reset(firstIndex index: LogIndex) {
+        self = EntryTail(firstIndex: index, maxAppliedBytes: maxAppliedBytes)
+    }
 
     /// Lets applied entries go beyond the bound.
     mutating func trim(applied: LogIndex) {
-        while byteCount > Self.maxAppliedBytes, firstIndex <= applied, head < entries.count {
+        while byteCount > maxAppliedBytes, firstIndex <= applied, head < entries.count {
             byteCount -= entries[head].count
             entries[head] = []
             head += 1

@@ -31,6 +31,9 @@ public struct ClientRequest: Sendable {
         case memberList
         /// Maintenance.HashKV.
         case hashKV
+        /// Replaces the membership: the body is a `MembershipRecord` that differs from the present
+        /// one by one voter at most. Only the leader takes it; the answer is an empty message.
+        case changeMembership
         /// Waits until the member has applied all that was committed when the call came; the
         /// answer is an empty message. For health checks.
         case barrier

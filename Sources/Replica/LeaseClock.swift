@@ -20,7 +20,7 @@ struct LeaseClock {
     private(set) var nextCheckpoint: Microseconds = .max
 
     /// How often remaining times are recorded.
-    static let checkpointMicroseconds: Microseconds = 300_000_000
+    private var checkpointMicroseconds: Microseconds = 0
 
     /// Nothing is taken as due before this.
     private var pausedUntil: Microseconds = 0
@@ -33,10 +33,11 @@ struct LeaseClock {
     /// Lets due leases wait: their expiry couldn't be proposed.
     mutating func pause(until time: Microseconds) { pausedUntil = time }
 
-    mutating func start(now: Microseconds) {
+    mutating func start(now: Microseconds, checkpointEvery interval: Microseconds) {
         self = LeaseClock()
         isRunning = true
-        nextCheckpoint = now + Self.checkpointMicroseconds
+        checkpointMicroseconds = interval
+        nextCheckpoint = now + interval
     }
 
     mutating func stop() { self = LeaseClock() }
@@ -113,7 +114,7 @@ struct LeaseClock {
     /// Leases and whole seconds left, for a checkpoint; ascending by id.
     mutating func takeCheckpoint(now: Microseconds) -> [(lease: Int64, secondsLeft: Int64)] {
         guard isRunning, now >= nextCheckpoint else { return [] }
-        nextCheckpoint = now + Self.checkpointMicroseconds
+        nextCheckpoint = now + checkpointMicroseconds
         return items.keys.sorted().compactMap { lease in
             let item = items[lease]!
             guard !item.isExpiring, item.deadline > now + 1_000_000 else { return nil }

@@ -2,7 +2,7 @@ import KVCore
 import RaftCore
 
 /// Puts peer messages into frames and reads them back, checking everything.
-enum PeerCodec {
+package enum PeerCodec {
     private enum Tag: UInt8 {
         case preVoteRequest = 1
         case preVoteResponse = 2
@@ -153,7 +153,7 @@ enum PeerCodec {
 
     // MARK: - Reading
 
-    static func decode(
+    package static func decode(
         _ frame: [UInt8], from sender: MemberID, to receiver: MemberID
     ) throws(PeerFault) -> PeerMessage {
         var reader = FrameReader(frame)

@@ -4,7 +4,7 @@ import RaftCore
 ///
 /// The layout is little-endian and belongs to the peer protocol version in the hello: a tag byte,
 /// then the fields in the order of the cases below.
-enum PeerMessage: Equatable, Sendable {
+package enum PeerMessage: Equatable, Sendable {
     /// A message of the consensus; an append's entries travel with their bytes.
     case raft(Message, entryBytes: [[UInt8]])
     /// Writes for the leader of this term to propose; it must not lead another one.
@@ -16,18 +16,18 @@ enum PeerMessage: Equatable, Sendable {
     /// The answer to a lease call.
     case leaseAnswer(LeaseAnswer)
 
-    struct LeaseCall: Equatable, Sendable {
-        enum Purpose: UInt8, Sendable {
+    package struct LeaseCall: Equatable, Sendable {
+        package enum Purpose: UInt8, Sendable {
             case renew = 0
             case query = 1
         }
-        var context: UInt64
-        var purpose: Purpose
-        var lease: Int64
+        package var context: UInt64
+        package var purpose: Purpose
+        package var lease: Int64
     }
 
-    struct LeaseAnswer: Equatable, Sendable {
-        enum Outcome: Equatable, Sendable {
+    package struct LeaseAnswer: Equatable, Sendable {
+        package enum Outcome: Equatable, Sendable {
             /// Seconds left, out of the seconds granted; true once `index` is applied.
             case alive(secondsLeft: Int64, granted: Int64, index: LogIndex)
             /// There is no such lease once `index` is applied.
@@ -35,8 +35,8 @@ enum PeerMessage: Equatable, Sendable {
             /// The member asked doesn't lead.
             case notLeader
         }
-        var context: UInt64
-        var outcome: Outcome
+        package var context: UInt64
+        package var outcome: Outcome
     }
 }
 
@@ -47,7 +47,7 @@ public struct PeerFault: Error, Equatable, Sendable {
 }
 
 /// Digest of an entry's bytes for the hash chain: multiply and fold, eight bytes a step.
-func entryDigest(_ bytes: [UInt8]) -> UInt64 {
+package func entryDigest(_ bytes: [UInt8]) -> UInt64 {
     func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
         let product = a.multipliedFullWidth(by: b)
         return product.high ^ product.low

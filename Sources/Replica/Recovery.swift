@@ -96,7 +96,7 @@ public struct RecoveredReplica: Sendable {
     }
 
     /// The position of the base and of each entry.
-    private static func chainPositions(_ log: RecoveredLog) -> [LogPosition] {
+    static func chainPositions(_ log: RecoveredLog) -> [LogPosition] {
         var position = LogPosition(
             index: log.base.index, term: log.base.term, chain: log.base.chain)
         var positions = [position]
@@ -127,8 +127,20 @@ public struct RecoveredReplica: Sendable {
         snapshot?.store.take() ?? Store(limits: limits, membership: membership)
     }
 
-    func makeTail() -> EntryTail {
-        var tail = EntryTail(firstIndex: log.base.index + 1)
+    /// The memberships that entries covered by the snapshot brought: they aren't applied again, yet
+    /// the log may have its base moved to any of them.
+    var coveredMemberships: [(index: LogIndex, record: [UInt8])] {
+        let covered = snapshot?.base.index ?? 0
+        return log.entries.prefix { $0.index <= covered }.compactMap { entry in
+            guard let envelope = try? Envelope(decoding: entry.bytes),
+                envelope.kind == .configuration
+            else { return nil }
+            return (entry.index, Array(envelope.body))
+        }
+    }
+
+    func makeTail(maxAppliedBytes: Int) -> EntryTail {
+        var tail = EntryTail(firstIndex: log.base.index + 1, maxAppliedBytes: maxAppliedBytes)
         for entry in log.entries { tail.append(entry.bytes, at: entry.index) }
         return tail
     }

@@ -21,7 +21,7 @@ extension Replica {
 
     /// The no-op of this term is applied: every lease of older terms is known.
     mutating func startLeaseClock() {
-        leases.start(now: now)
+        leases.start(now: now, checkpointEvery: settings.leaseCheckpointMicroseconds)
         for lease in store.allLeases() {
             let seconds = lease.remainingSeconds > 0 ? lease.remainingSeconds : lease.grantedSeconds
             leases.set(
@@ -75,7 +75,7 @@ extension Replica {
         let all = leases.takeCheckpoint(now: now).filter { lease, secondsLeft in
             guard let known = store.lease(lease), clearing[lease] == nil else { return false }
             // A short lease is over before a checkpoint could help.
-            return known.grantedSeconds * 1_000_000 > LeaseClock.checkpointMicroseconds
+            return microseconds(known.grantedSeconds) > settings.leaseCheckpointMicroseconds
                 && secondsLeft < known.grantedSeconds
         }
         for start in stride(from: 0, to: all.count, by: LeaseCheckpoint.leaseLimit) {

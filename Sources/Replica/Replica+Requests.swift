@@ -24,6 +24,7 @@ extension Replica {
             case .memberList: try acceptMemberList(request)
             case .hashKV: try acceptHash(request)
             case .barrier: reads.add(request.id, .barrier, deadline: deadline(of: request))
+            case .changeMembership: try acceptMembership(request)
             }
         } catch {
             effects.append(.fail(request.id, error))
@@ -100,8 +101,8 @@ extension Replica {
             _ = try parse { () throws(WireError) in try LeaseRevokeRequest(decoding: body) }
             propose(.leaseRevoke, body, for: request)
         case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .memberList, .hashKV,
-            .barrier:
-            preconditionFailure("reads take another way")
+            .barrier, .changeMembership:
+            preconditionFailure("reads and changes of the membership take another way")
         }
     }
 
@@ -160,7 +161,7 @@ extension Replica {
     /// Whether a frame to the leader would leave.
     var canForward: Bool { core.leader.map(connectedPeers.contains) ?? false }
 
-    private mutating func markSent(_ sequence: UInt64) {
+    mutating func markSent(_ sequence: UInt64) {
         writes.noteSent(sequence, term: core.term)
     }
 

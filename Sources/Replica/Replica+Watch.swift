@@ -4,11 +4,6 @@ import RaftCore
 
 /// Watches: matched in the map's hub, encoded here, sent by the shell.
 extension Replica {
-    /// How often an idle watch that asked for it hears that nothing happened (etcd's interval).
-    static let progressIntervalMicroseconds: Microseconds = 600_000_000
-    /// Bytes of history that watchers which are behind get in one go.
-    static let catchUpBytes = 1 << 20
-
     mutating func watchRequest(_ bytes: [UInt8], stream: WatchStreamID) {
         let request: WatchRequest
         do throws(WireError) {
@@ -29,14 +24,14 @@ extension Replica {
 
     mutating func notifyWatchProgress() {
         guard now >= progressDeadline else { return }
-        progressDeadline = now + Replica.progressIntervalMicroseconds
+        progressDeadline = now + settings.watchProgressMicroseconds
         hub.notifyProgress(into: &deliveries)
     }
 
     mutating func deliverWatches() {
         if watchersAreBehind {
             watchersAreBehind =
-                hub.catchUp(store: store, maxBytes: Replica.catchUpBytes, into: &deliveries)
+                hub.catchUp(store: store, maxBytes: settings.watchCatchUpBytes, into: &deliveries)
                 == .more
         }
         guard !deliveries.isEmpty else { return }

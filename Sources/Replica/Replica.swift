@@ -54,6 +54,14 @@ public struct ReplicaSettings: Sendable {
     public var retainedEntries: UInt64 = 5_000
     /// How long the log must rest before its last batch is protected by a marker.
     public var idleMarkerMicroseconds: Microseconds = 200_000
+    /// Bytes of applied entries kept in memory for followers that are a little behind.
+    public var maxTailBytes = 16 << 20
+    /// How often the remaining times of long leases are recorded.
+    public var leaseCheckpointMicroseconds: Microseconds = 300_000_000
+    /// How often an idle watch that asked for it hears that nothing happened (etcd's interval).
+    public var watchProgressMicroseconds: Microseconds = 600_000_000
+    /// Bytes of history that watchers which are behind get in one go.
+    public var watchCatchUpBytes = 1 << 20
 
     /// The defaults.
     public init() {}
@@ -165,13 +173,16 @@ public struct Replica: ~Copyable {
         raftSettings.noOpDigest = entryDigest(noOp)
         self.core = recovered.makeRaft(
             settings: raftSettings, seed: random.next(), now: now)
-        self.tail = recovered.makeTail()
+        self.tail = recovered.makeTail(maxAppliedBytes: settings.maxTailBytes)
         self.log = DurableLog(
             continuing: recovered.log, identity: recovered.identity, settings: settings.log)
         self.snapshots = SnapshotState(
             mark: core.snapshot, byteCount: recovered.snapshotByteCount,
             logBytes: recovered.logByteCount, base: recovered.log.base)
-        self.progressDeadline = now + Replica.progressIntervalMicroseconds
+        for membership in recovered.coveredMemberships {
+            snapshots.noteMembership(membership.record, at: membership.index)
+        }
+        self.progressDeadline = now + settings.watchProgressMicroseconds
         let store = recovered.takeStore()
         self.hub = WatchHub(revision: store.revision)
         self.store = store

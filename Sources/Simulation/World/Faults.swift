@@ -1,0 +1,238 @@
+import EtcdWire
+import KVCore
+import RaftCore
+import Replica
+
+/// What can befall the world.
+enum FaultKind: CaseIterable {
+    case crash
+    case pause
+    case link
+    case transfer
+    case membership
+    case clockJump
+    case fullDisk
+}
+
+/// When faults strike.
+struct Faults {
+    private let scenario: Scenario
+    var random: RandomStream
+
+    init(scenario: Scenario, random: RandomStream) {
+        self.scenario = scenario
+        self.random = random
+    }
+
+    /// The time until the next fault of a kind; nil when there is none of it here.
+    mutating func delay(_ kind: FaultKind) -> Microseconds? {
+        let mean: Microseconds
+        switch kind {
+        case .crash: mean = scenario.machine.crashEveryMicroseconds
+        case .pause: mean = scenario.machine.pauseEveryMicroseconds
+        case .link: mean = scenario.network.faultEveryMicroseconds
+        case .transfer: mean = scenario.machine.transferEveryMicroseconds
+        case .membership: mean = scenario.machine.membershipEveryMicroseconds
+        case .clockJump: mean = scenario.machine.jumps ? 10_000_000 : 0
+        case .fullDisk: mean = scenario.disk.failuresPerMillion > 0 ? 20_000_000 : 0
+        }
+        return mean == 0 ? nil : random.draw(1...2 * mean)
+    }
+}
+
+extension World {
+    func scheduleFirstFaults() {
+        for kind in FaultKind.allCases { scheduleFault(kind) }
+    }
+
+    private func scheduleFault(_ kind: FaultKind) {
+        if let delay = faults.delay(kind) { schedule(.fault(kind), in: delay) }
+    }
+
+    func strike(_ kind: FaultKind) {
+        guard phase == .faults else { return }
+        switch kind {
+        case .crash: strikeProcess()
+        case .pause: strikeWithPause()
+        case .link: strikeLink()
+        case .transfer: handOver()
+        case .membership: changeMembership()
+        case .clockJump:
+            if let member = faults.random.pick(runningMembers) {
+                let ahead = faults.random.draw(UInt64(1_000)...5_000_000)
+                tell("n\(member.id)'s clock jumps ahead by \(ahead / 1_000) ms")
+                member.clock.jump(ahead: ahead, now: now)
+                // Timers count from the clock that was; let the member look at it now.
+                deliver(.timer, to: member)
+            }
+        case .fullDisk:
+            if let member = faults.random.pick(runningMembers) {
+                tell("n\(member.id)'s disk is full")
+                member.disk.isFull = true
+            }
+        }
+        scheduleFault(kind)
+    }
+
+    var runningMembers: [Member] { members.filter(\.isRunning) }
+
+    var leadingMember: Member? {
+        members.filter { $0.process?.replica.isLeader ?? false }
+            .max { $0.process!.replica.term < $1.process!.replica.term }
+    }
+
+    // MARK: - Processes and machines
+
+    private func strikeProcess() {
+        let losesPower = faults.random.chance(500)
+        if faults.random.chance(100) {
+            for member in runningMembers { fell(member, losesPower: losesPower) }
+        } else if faults.random.chance(300), let leader = leadingMember {
+            fell(leader, losesPower: losesPower)
+        } else if let member = faults.random.pick(runningMembers) {
+            fell(member, losesPower: losesPower)
+        }
+    }
+
+    private func fell(_ member: Member, losesPower: Bool) {
+        let delay: Microseconds
+        switch faults.random.index(4) {
+        case 0: delay = faults.random.draw(UInt64(1_000)...50_000)
+        case 1: delay = faults.random.draw(UInt64(1_000_000)...15_000_000)
+        default: delay = faults.random.draw(UInt64(50_000)...3_000_000)
+        }
+        crash(member, losesPower: losesPower)
+        member.disk.isFull = false
+        if scenario.disk.rots { rot(member) }
+        schedule(.start(member: member.position), in: delay)
+    }
+
+    /// Destroys something on a member's disk, where a quorum keeps it whole.
+    private func rot(_ member: Member) {
+        let damaged = members.count { $0.isDamaged }
+        guard scenario.machine.membershipEveryMicroseconds == 0, !member.isDamaged,
+            damaged + 1 <= (scenario.members - 1) / 2, faults.random.chance(300),
+            let files = try? member.disk.list(), let file = faults.random.pick(files),
+            let size = try? member.disk.byteCount(of: file), size > 0
+        else { return }
+        member.isDamaged = true
+        let sectors = (size + SimulatedDisk.sectorBytes - 1) / SimulatedDisk.sectorBytes
+        let sector = faults.random.index(min(sectors, faults.random.chance(700) ? 8 : sectors))
+        tell("sector \(sector) of n\(member.id)'s \(file) rots")
+        member.disk.rot(file, sector: sector)
+    }
+
+    private func strikeWithPause() {
+        guard let member = faults.random.pick(runningMembers) else { return }
+        let pause = faults.random.draw(UInt64(10_000)...4_000_000)
+        tell("n\(member.id) pauses for \(pause / 1_000) ms")
+        member.pausedUntil = max(member.pausedUntil, now + pause)
+    }
+
+    // MARK: - Links
+
+    private func strikeLink() {
+        guard members.count > 1 else { return }
+        let pair = faults.random.shuffled(Array(members.indices)).prefix(2)
+        let (a, b) = (pair[0], pair[1])
+        let duration = faults.random.draw(UInt64(50_000)...6_000_000)
+        switch faults.random.index(5) {
+        case 0:
+            tell("the connection of n\(a + 1) and n\(b + 1) is reset")
+            reset(a, b)
+        case 1: cut([a], from: [b], bothWays: true, for: duration)
+        case 2: cut([a], from: [b], bothWays: false, for: duration)
+        case 3: cut([a], from: members.indices.filter { $0 != a }, bothWays: true, for: duration)
+        default:
+            let shuffled = faults.random.shuffled(Array(members.indices))
+            let size = faults.random.draw(1...members.count - 1)
+            cut(
+                Array(shuffled[..<size]), from: Array(shuffled[size...]),
+                bothWays: faults.random.chance(700), for: duration)
+        }
+    }
+
+    private func cut(
+        _ side: [Int], from other: [Int], bothWays: Bool, for duration: Microseconds
+    ) {
+        tell(
+            "\(side.map { "n\($0 + 1)" }) can't reach \(other.map { "n\($0 + 1)" })"
+                + (bothWays ? " nor be reached" : ""))
+        let breaks = faults.random.chance(300)
+        for a in side {
+            for b in other {
+                network.cut(from: a, to: b)
+                schedule(.healLink(from: a, to: b), in: duration)
+                if bothWays {
+                    network.cut(from: b, to: a)
+                    schedule(.healLink(from: b, to: a), in: duration)
+                }
+                if breaks { reset(a, b) }
+            }
+        }
+    }
+
+    func healLink(from: Int, to: Int) {
+        guard phase == .faults else { return }
+        network.heal(from: from, to: to)
+        connect(from, to)
+    }
+
+    // MARK: - Operators
+
+    private func handOver() {
+        guard let leader = leadingMember else { return }
+        let voters = leader.process!.replica.configuration.value.voters
+        let target = faults.random.chance(500) ? nil : faults.random.pick(voters)
+        tell("n\(leader.id) is asked to hand over to \(target.map { "n\($0)" } ?? "anybody")")
+        deliver(.transferLeadership(to: target), to: leader)
+    }
+
+    /// Adds a learner, promotes one, or removes a member.
+    private func changeMembership() {
+        guard let leader = leadingMember else { return }
+        let process = leader.process!
+        var record = MembershipRecord(
+            members: process.replica.status.members.map {
+                .init(id: $0.id, peerURLs: $0.peerURLs, role: $0.role)
+            }, removedIDs: process.replica.removedMemberIDs)
+        let learners = record.members.filter { $0.role != .voter }.map(\.id)
+        let voters = record.members.filter { $0.role == .voter }.map(\.id)
+        let change: String
+        if let learner = faults.random.pick(learners), faults.random.chance(600) {
+            change = "promote n\(learner)"
+            record.setRole(.voter, of: learner)
+        } else if record.members.count > 1, faults.random.chance(record.members.count > 5 ? 800 : 350),
+            let victim = faults.random.pick(voters.count > 1 ? voters + learners : learners)
+        {
+            change = "remove n\(victim)"
+            record = MembershipRecord(
+                members: record.members.filter { $0.id != victim },
+                removedIDs: record.removedIDs + [victim])
+        } else if members.count < 10 {
+            let member = addMember()
+            change = "add n\(member.id)"
+            record = MembershipRecord(
+                members: record.members + [
+                    .init(
+                        id: member.id, peerURLs: ["http://n\(member.id)"],
+                        role: faults.random.chance(700) ? .learner : .voter)
+                ], removedIDs: record.removedIDs)
+            start(member)
+        } else {
+            return
+        }
+        tell("an operator asks n\(leader.id) to \(change)")
+        let request = ClientRequest(
+            id: clients.nextOperatorRequest(), kind: .changeMembership, body: record.encode())
+        deliver(.requests([request]), to: leader)
+    }
+}
+
+extension MembershipRecord {
+    mutating func setRole(_ role: MemberRole, of id: UInt64) {
+        for position in members.indices where members[position].id == id {
+            members[position].role = role
+        }
+    }
+}

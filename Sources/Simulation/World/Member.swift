@@ -1,0 +1,56 @@
+import DurableLog
+import RaftCore
+import Replica
+
+/// One member: its directory, which outlives its processes, and the process that runs now.
+final class Member {
+    /// A noncopyable replica can't be reached through an optional; a reference can.
+    final class Process {
+        var replica: Replica
+
+        init(_ replica: consuming Replica) { self.replica = replica }
+    }
+    enum Condition: Equatable {
+        case running
+        /// Down until somebody starts it.
+        case down
+        /// It found damage in its directory, said so and refuses to run.
+        case halted(String)
+    }
+
+    let position: Int
+    let identity: DirectoryIdentity
+    var disk: SimulatedDisk
+    var platter = PlatterAccount()
+    var clock: SimulatedClock
+    var process: Process?
+    var condition: Condition = .down
+    /// Counts the processes; what belongs to an earlier one is void.
+    var boot: UInt64 = 0
+    var pausedUntil: Microseconds = 0
+    /// When the next `.timer` is scheduled.
+    var wakesAt: Microseconds = .max
+    /// Operations that wait for their lane or are under way; the first one is.
+    var lanes: [[DiskOperation]] = [[], []]
+    /// Snapshots being written by the process.
+    var snapshotJob: SnapshotJob?
+    /// Whether something was destroyed on its disk for good.
+    var isDamaged = false
+
+    init(position: Int, identity: DirectoryIdentity, disk: SimulatedDisk, clock: SimulatedClock) {
+        self.position = position
+        self.identity = identity
+        self.disk = disk
+        self.clock = clock
+    }
+
+    var id: MemberID { identity.memberID }
+    var isRunning: Bool { process != nil }
+
+    static func lane(_ lane: DiskLane) -> Int {
+        switch lane {
+        case .log: 0
+        case .background: 1
+        }
+    }
+}

@@ -1,0 +1,236 @@
+import RaftCore
+import Replica
+
+/// Watches whether the healed majority serves again in time.
+struct RecoveryWatch {
+    let start: Microseconds
+    let deadline: Microseconds
+    private var probes: [RequestID: Int] = [:]
+    /// When each healed member first answered a read and a write.
+    private(set) var served: [Int: Microseconds] = [:]
+    private var reads: Set<Int> = []
+
+    init(start: Microseconds, deadline: Microseconds) {
+        self.start = start
+        self.deadline = deadline
+    }
+
+    func isProbe(_ request: RequestID) -> Bool { probes[request] != nil }
+
+    mutating func sent(_ request: RequestID, to member: Int) { probes[request] = member }
+
+    mutating func answered(
+        _ request: RequestID, _ result: Result<[UInt8], RequestFailure>, now: Microseconds
+    ) {
+        guard let member = probes.removeValue(forKey: request) else { return }
+        if case .success = result, served[member] == nil { served[member] = now }
+    }
+}
+
+/// The end of a run: a majority is healed for good, and all others stay broken.
+extension World {
+    /// A majority must serve within so many election timeouts.
+    static let recoveryElectionTimeouts: Microseconds = 10
+
+    func heal() {
+        guard violation == nil else { return }
+        phase = .recovery
+        let timeout = scenario.settings.raft.electionTimeoutMicroseconds
+        // Clocks may run slow, and a write under way on a stalled disk may be in the middle of it.
+        let span = Self.recoveryElectionTimeouts * timeout
+        recovery = RecoveryWatch(start: now, deadline: now + span + span / 50 + 200_000)
+        healed = chooseMajority()
+        tell("the world is healed for \(healed.map { "n\($0 + 1)" }); the rest stays broken")
+        network.healAll()
+        network.calmDown()
+        breakTheRest()
+        for position in healed { repair(members[position]) }
+        for (place, a) in healed.enumerated() {
+            for b in healed[(place + 1)...] { connect(a, b) }
+        }
+        for position in healed { probe(members[position]) }
+    }
+
+    /// Members that are a majority in every configuration a healthy member might go by.
+    private func chooseMajority() -> [Int] {
+        var configurations: [Configuration] = []
+        for member in members where member.isRunning {
+            let configuration = member.process!.replica.configuration.value
+            if !configurations.contains(configuration) { configurations.append(configuration) }
+        }
+        if configurations.isEmpty {
+            for member in members where !member.condition.isHalted { start(member) }
+            configurations = members.compactMap { $0.process?.replica.configuration.value }
+        }
+        let healthy = members.indices.filter { !members[$0].condition.isHalted }
+        var chosen: [Int] = []
+        for position in random.shuffled(healthy) {
+            let isEnough = configurations.allSatisfy { configuration in
+                let present = configuration.voters.count { chosen.contains(Int($0) - 1) }
+                return configuration.voters.isEmpty || present >= configuration.quorumSize
+            }
+            if isEnough { break }
+            chosen.append(position)
+        }
+        return chosen.sorted()
+    }
+
+    private func breakTheRest() {
+        for member in members where !healed.contains(member.position) {
+            switch random.index(4) {
+            case 0: crash(member, losesPower: true)
+            case 1:
+                for other in members.indices where other != member.position {
+                    network.cut(from: member.position, to: other)
+                    network.cut(from: other, to: member.position)
+                }
+            case 2:
+                // It hears nothing, but is heard: the most tiresome kind.
+                for other in members.indices where other != member.position {
+                    network.cut(from: other, to: member.position)
+                }
+            default: if member.isRunning { member.pausedUntil = .max }
+            }
+        }
+    }
+
+    private func repair(_ member: Member) {
+        member.disk.failuresPerMillion = 0
+        member.disk.isFull = false
+        if member.pausedUntil > now { member.pausedUntil = now }
+        restart(member)
+    }
+
+    /// Asks a healed member for a write and, through it, a read, until it answers.
+    func probe(_ member: Member) {
+        guard phase == .recovery, recovery?.served[member.position] == nil else { return }
+        schedule(
+            .probe(member.position), in: scenario.settings.raft.electionTimeoutMicroseconds / 5)
+        guard let process = member.process, !process.replica.removedMemberIDs.contains(member.id),
+            process.replica.configuration.value.contains(member.id)
+        else { return }
+        let id = clients.newID()
+        recovery?.sent(id, to: member.position)
+        deliver(.requests([ClientRequest(id: id, kind: .barrier, body: [])]), to: member)
+    }
+
+    func checkRecovery() {
+        guard let recovery else { return }
+        guarded { () throws(Violation) in
+            let leaders = healed.filter { members[$0].process?.replica.isLeader ?? false }
+            guard !leaders.isEmpty else {
+                throw Violation("Liveness", "no healed member leads: \(summaryOfHealed)")
+            }
+            for position in healed where isServing(members[position]) {
+                guard recovery.served[position] != nil else {
+                    throw Violation(
+                        "Liveness", "n\(position + 1) serves no reads: \(summaryOfHealed)")
+                }
+            }
+        }
+    }
+
+    /// Whether a healed member is one of those that the committed configuration names.
+    private func isServing(_ member: Member) -> Bool {
+        guard let leader = healedLeader else { return false }
+        return leader.process!.replica.configuration.value.contains(member.id)
+    }
+
+    private var healedLeader: Member? {
+        healed.map { members[$0] }.filter { $0.process?.replica.isLeader ?? false }
+            .max { $0.process!.replica.term < $1.process!.replica.term }
+    }
+
+    private var summaryOfHealed: String {
+        healed.map { position in
+            guard let process = members[position].process else {
+                return "n\(position + 1) \(members[position].condition)"
+            }
+            return """
+                n\(position + 1) \(process.replica.role) term \(process.replica.term) last \
+                \(process.replica.lastIndex) commit \(process.replica.commitIndex)
+                """
+        }.joined(separator: "; ")
+    }
+
+    // MARK: - Quiet
+
+    func beQuiet() {
+        phase = .quiet
+        for position in clients.watchers.indices {
+            let watcher = clients.watchers[position]
+            if watcher.isOpen, watcher.isPaused, healed.contains(watcher.member) {
+                clients.watchers[position].isPaused = false
+                deliver(.watchResumed(watcher.stream), to: members[watcher.member])
+            }
+        }
+    }
+
+    /// When every lease must have ended, every call must have been answered, and everything that is
+    /// under way has arrived.
+    var quietEnd: Microseconds {
+        let timeout = scenario.settings.raft.electionTimeoutMicroseconds
+        // A leader grants an election timeout on top, and another leader may do so once more.
+        let leases = clients.oracle.leases.lastEnd(slack: 0)
+        return max(now, leases) + 4 * timeout + Self.clientPatienceMicroseconds + 1_000_000
+    }
+
+    func checkConvergence() {
+        guarded { () throws(Violation) in
+            let living = clients.oracle.leases.living
+            guard living.isEmpty || scenario.machine.jumps else {
+                throw Violation("LeaseOracle", "leases \(living) never end")
+            }
+            let serving = healed.map { members[$0] }.filter(isServing)
+            var states: [[UInt8]] = []
+            for member in serving {
+                guard let process = member.process else { continue }
+                guard process.replica.appliedIndex == canon.last.index else {
+                    throw Violation(
+                        "Convergence",
+                        """
+                        n\(member.id) applied \(process.replica.appliedIndex), committed is \
+                        \(canon.last.index): \(summaryOfHealed)
+                        """)
+                }
+                guard process.replica.waitingCalls == 0 else {
+                    throw Violation(
+                        "EveryCallIsAnswered",
+                        "\(process.replica.waitingCalls) calls still wait at n\(member.id)")
+                }
+                states.append(process.replica.stateBytes())
+            }
+            guard states.allSatisfy({ $0 == states[0] }) else {
+                throw Violation("Convergence", "healed members hold different states")
+            }
+            for watcher in clients.watchers
+            where watcher.isOpen && serving.contains(where: { $0.position == watcher.member }) {
+                try watcher.oracle.checkComplete(clients.oracle.model)
+            }
+        }
+        searchForOrder()
+    }
+
+    private func searchForOrder() {
+        for key in clients.history.operations.keys.sorted(by: { $0.lexicographicallyPrecedes($1) })
+        {
+            guarded { () throws(Violation) in
+                var search = OrderSearch(clients.history.operations[key]!)
+                guard search.run() != .impossible else {
+                    throw Violation(
+                        "OrderSearch",
+                        "no order explains the answers about \(String(decoding: key, as: UTF8.self))")
+                }
+            }
+        }
+    }
+}
+
+extension Member.Condition {
+    var isHalted: Bool {
+        switch self {
+        case .halted: true
+        case .running, .down: false
+        }
+    }
+}
