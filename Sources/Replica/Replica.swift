@@ -233,7 +233,7 @@ public struct Replica: ~Copyable {
         case .snapshotWritten(let outcome):
             snapshotWritten(outcome)
         case .snapshotSent(let peer, let succeeded):
-            core.step(.snapshotSent(to: peer, succeeded: succeeded), now: now)
+            snapshotSent(to: peer, succeeded: succeeded)
         case .snapshotReceived(let snapshot, let sender, let term):
             snapshotReceived(snapshot, from: sender, term: term)
         case .transferLeadership(let target):
@@ -308,11 +308,7 @@ public struct Replica: ~Copyable {
             serveReads()
         case .readFailed(let context): reads.fail(context: context, now: now)
         case .readLog(let peer, let range): readLog(range, for: peer)
-        case .sendSnapshot(let peer):
-            effects.append(
-                .sendSnapshot(
-                    to: peer, file: SnapshotName.file(core.snapshot.position.index),
-                    term: core.term))
+        case .sendSnapshot(let peer): streamSnapshot(to: peer)
         case .restoreSnapshot(let mark): restore(mark)
         case .becameLeader(let term, let noOpIndex):
             tail.append(

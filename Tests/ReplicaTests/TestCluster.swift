@@ -52,6 +52,11 @@ final class TestCluster {
     var effectCount = 0
     /// Frames sent so far, by the positions of sender and receiver, lost ones too.
     private(set) var frameCounts: [[Int]: Int] = [:]
+    /// Sees every frame that is sent: sender, receiver, bytes.
+    var tap: ((Int, Int, [UInt8]) -> Void)?
+    /// How long a snapshot is on its way.
+    var streamMicroseconds: Microseconds = 5_000
+    private(set) var streamCount = 0
     /// When each call was answered.
     private(set) var answeredAt: [RequestID: Microseconds] = [:]
 
@@ -150,9 +155,10 @@ final class TestCluster {
         case .writeSnapshot(let job):
             schedule(.snapshot(node: position, boot: node.boot, job), at: now + 3_000)
         case .sendSnapshot(let to, let file, let term):
+            streamCount += 1
             schedule(
                 .stream(from: position, to: Int(to) - 1, boot: node.boot, file: file, term: term),
-                at: now + 5_000)
+                at: now + streamMicroseconds)
         case .leaderChanged(let leader, _): node.leader = leader
         case .membersChanged: break
         case .stop(let failure): node.stopped = failure
@@ -161,6 +167,7 @@ final class TestCluster {
 
     private func send(_ frame: [UInt8], from: Int, to: Int) {
         frameCounts[[from, to], default: 0] += 1
+        tap?(from, to, frame)
         guard !cut.contains([from, to]), Int.random(in: 0..<100, using: &random) >= lossPercent
         else { return }
         schedule(
