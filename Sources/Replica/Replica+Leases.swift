@@ -40,6 +40,11 @@ extension Replica {
             lease.id, deadline: now + microseconds(lease.grantedSeconds), hasCheckpoint: false)
     }
 
+    mutating func leaseEnded(_ lease: Int64) {
+        leases.remove(lease)
+        clearing[lease] = nil
+    }
+
     mutating func leasesCheckpointed(_ checkpointed: [LeaseInfo]) {
         for lease in checkpointed where lease.remainingSeconds > 0 {
             leases.noteCheckpoint(lease.id, isPresent: true)
@@ -219,7 +224,7 @@ extension Replica {
         return true
     }
 
-    /// Entries were applied: what waited for one of them is confirmed anew.
+    /// Entries were applied, or can be proposed again: what waited for that is confirmed anew.
     mutating func retryLeaseReads() {
         guard !leaseReadsAwaitingApply.isEmpty else { return }
         let waiting = leaseReadsAwaitingApply

@@ -265,7 +265,10 @@ public struct Replica: ~Copyable {
 
     private mutating func timerFired() {
         core.step(.timer, now: now)
-        if wasTransferring, core.isLeader, !core.isTransferring { sendUnsentWrites() }
+        if wasTransferring, core.isLeader, !core.isTransferring {
+            sendUnsentWrites()
+            retryLeaseReads()
+        }
         wasTransferring = core.isTransferring
         failExpiredRequests()
         runLeaseClock()
