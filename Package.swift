@@ -76,7 +76,8 @@ let package = Package(
         .testTarget(
             name: "SystemTests",
             dependencies: [
-                "KVServer", "kvctl", "DurableLog", "EtcdWire", "HTTP2",
+                "KVServer", "kvctl", "DurableLog", "EtcdWire", "HTTP2", "KVCore", "RaftCore",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], exclude: ["Python"]),
