@@ -69,14 +69,15 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
-        .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
-        .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
+        .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire", "TestSupport"]),
+        .testTarget(name: "KVCoreTests", dependencies: ["KVCore", "TestSupport"]),
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
         .testTarget(
             name: "SystemTests",
             dependencies: [
                 "KVServer", "kvctl", "DurableLog", "EtcdWire", "HTTP2", "KVCore", "RaftCore",
+                "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -84,7 +85,7 @@ let package = Package(
         .testTarget(
             name: "HTTP2Tests",
             dependencies: [
-                "HTTP2", "EtcdWire",
+                "HTTP2", "EtcdWire", "TestSupport",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),

@@ -284,21 +284,28 @@ public struct Replica: ~Copyable {
 
     /// Runs until consensus and log have nothing more to say to one another.
     mutating func settle() {
+        var hasDecided: Bool
         repeat {
             issueReads()
             sendForwards()
             tellCommitInterest()
-            raftEffects.removeAll(keepingCapacity: true)
-            core.flush(into: &raftEffects)
-            for effect in raftEffects { carryOut(effect) }
+            hasDecided = carryOutDecisions()
             drainLog()
-        } while !raftEffects.isEmpty || !logOutputs.isEmpty || !forwards.isEmpty
+        } while hasDecided || !logOutputs.isEmpty || !forwards.isEmpty
         deliverWatches()
         takeSnapshotIfDue()
         removeObsoleteSnapshots()
         // What isn't on this disk yet couldn't be read back from it.
         tail.trim(applied: min(store.appliedIndex, core.durableIndex))
         core.firstCachedIndex = tail.firstIndex
+    }
+
+    /// Carries out what consensus has decided; false if that was nothing.
+    private mutating func carryOutDecisions() -> Bool {
+        raftEffects.removeAll(keepingCapacity: true)
+        core.flush(into: &raftEffects)
+        for effect in raftEffects { carryOut(effect) }
+        return !raftEffects.isEmpty
     }
 
     private mutating func carryOut(_ effect: Effect) {
@@ -396,10 +403,8 @@ public struct Replica: ~Copyable {
         guard let (peer, range) = logReads.removeValue(forKey: request) else { return }
         readBack = (peer, range.lowerBound, entries.map(\.bytes))
         core.step(.logRead(for: peer, range: range), now: now)
-        raftEffects.removeAll(keepingCapacity: true)
-        core.flush(into: &raftEffects)
-        let pending = raftEffects
-        for effect in pending { carryOut(effect) }
+        // While the bytes are here.
+        _ = carryOutDecisions()
         readBack = nil
     }
 

@@ -61,7 +61,7 @@ final class TestCluster {
     private(set) var answeredAt: [RequestID: Microseconds] = [:]
 
     init(size: Int, seed: UInt64, settings: ReplicaSettings = TestCluster.fastSettings) throws {
-        random = Seeded(state: seed)
+        random = Seeded(seed: seed)
         self.settings = settings
         diskFreeAt = Array(repeating: 0, count: size)
         let record = MembershipRecord(

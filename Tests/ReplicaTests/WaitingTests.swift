@@ -9,7 +9,7 @@ import Testing
 struct WaitingTests {
     @Test("calls come, go and expire as in a simple model", arguments: 0..<20)
     func model(seed: UInt64) {
-        var random = Seeded(state: seed)
+        var random = Seeded(seed: seed)
         // Numbers wrap around on the way.
         let first = UInt64.max - 500
         var calls = WaitingCalls<Int>(firstNumber: first)
