@@ -9,6 +9,7 @@ let package = Package(
     products: [
         .executable(name: "kvserver", targets: ["KVServer"]),
         .executable(name: "kvctl", targets: ["kvctl"]),
+        .executable(name: "kvsim", targets: ["kvsim"]),
         .library(name: "KVClient", targets: ["KVClient"]),
     ],
     dependencies: [
@@ -37,6 +38,17 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
+            ]),
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "RaftCore", "EtcdWire", "KVCore", "DurableLog", "Replica",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ]),
+        .executableTarget(
+            name: "kvsim",
+            dependencies: [
+                "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
         .executableTarget(
             name: "KVServer",
@@ -73,6 +85,8 @@ let package = Package(
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore", "TestSupport"]),
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation", "Replica", "TestSupport"]),
         .testTarget(
             name: "SystemTests",
             dependencies: [

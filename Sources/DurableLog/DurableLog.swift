@@ -149,10 +149,14 @@ public struct DurableLog: ~Copyable {
     private var outputs: [LogOutput] = []
 
     /// Continues a recovered log. The first batch opens a new epoch, so nothing a torn tail left
-    /// behind can be mistaken for what is written from now on.
+    /// behind can be mistaken for what is written from now on. It says again what the last batch
+    /// says, whose sync may have failed; until it is on disk, nothing behind
+    /// `RecoveredLog.provenIndex` may be relied upon.
+    ///
+    /// - Parameter token: completes with that first batch.
     public init(
         continuing recovered: RecoveredLog, identity: DirectoryIdentity,
-        settings: DurableLogSettings
+        settings: DurableLogSettings, token: UInt64? = nil
     ) {
         self.settings = settings
         self.identity = identity
@@ -165,11 +169,32 @@ public struct DurableLog: ~Copyable {
         self.segment = recovered.tail.segment
         self.offset = recovered.tail.offset
         self.segmentIsNew = false
-        self.previousEnd = (recovered.tail.segment, recovered.tail.offset)
+        self.previousEnd = (recovered.tail.provenSegment, recovered.tail.provenOffset)
         self.nextBatchNumber = recovered.tail.nextBatchNumber
         self.locations = recovered.locations
-        openBatchIfNeeded()
-        queue[0].frame.appendState(vote: vote, base: base)
+        queue.append(OpenBatch(frame: BatchFrame()))
+        repeatLastBatch(recovered)
+        queue[0].tokens = token.map { [$0] } ?? []
+    }
+
+    /// In one batch, whatever its size: a crash between two could take away what was acknowledged.
+    private mutating func repeatLastBatch(_ recovered: RecoveredLog) {
+        if recovered.lastBatchResets {
+            queue[0].frame.append(vote: vote)
+            queue[0].frame.append(reset: base)
+        } else {
+            queue[0].frame.appendState(vote: vote, base: base)
+            queue[0].frame.append(truncation: recovered.provenIndex)
+        }
+        queue[0].vote = vote
+        queue[0].base = base
+        queue[0].commitIndex = recovered.commitIndex
+        locations.truncate(to: recovered.provenIndex)
+        guard recovered.provenIndex < recovered.lastIndex else { return }
+        for entry in recovered.entries where entry.index > recovered.provenIndex {
+            queue[0].frame.append(entry: entry)
+        }
+        queue[0].entries = recovered.provenIndex + 1...recovered.lastIndex
     }
 
     /// Bytes accepted but not yet known to be on disk.

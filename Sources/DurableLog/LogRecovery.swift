@@ -3,6 +3,9 @@ struct LogTail: Equatable, Sendable {
     var segment: UInt64
     var offset: Int
     var nextBatchNumber: UInt64
+    /// Where the last batch begins: everything before is synced for certain.
+    var provenSegment: UInt64
+    var provenOffset: Int
 }
 
 /// What a directory's log says.
@@ -15,6 +18,12 @@ public struct RecoveredLog: Sendable {
     public internal(set) var entries: [LogEntry]
     /// An index known to be committed; at most the last entry's.
     public internal(set) var commitIndex: UInt64
+    /// Entries up to here are on the platters for certain. Those behind stand in the last batch: if
+    /// its sync failed, the system may show it from memory alone, marked clean, until the power
+    /// fails ("Can Applications Recover from fsync Failures?", ATC '20).
+    public internal(set) var provenIndex: UInt64
+    /// Whether the last batch replaced the whole log.
+    var lastBatchResets: Bool
     /// What was cut: the file and the offset of a torn batch. Nil after a clean stop.
     public internal(set) var tornTail: String?
 
@@ -128,9 +137,13 @@ private struct Scan {
     private var commitIndex: UInt64 = 0
     private var epoch: UInt64 = 0
     private var nextBatchNumber: UInt64?
+    private var provenIndex: UInt64 = 0
+    private var lastBatchResets = false
     private var locations = BatchIndex()
     /// Where the last good batch ends.
     private var end: (segment: UInt64, offset: Int) = (0, 0)
+    /// Where the batch before the last good one ends.
+    private var proven: (segment: UInt64, offset: Int) = (0, 0)
     /// Where something that didn't verify begins, if nothing good was found behind it so far.
     private var suspect: (segment: UInt64, offset: Int)?
     private var tornTail: String?
@@ -168,11 +181,14 @@ private struct Scan {
             }
         }
         var offset = LogFormat.sectorByteCount
-        while let batch = BatchFrame.parse(bytes, at: offset, seed: seed), follows(batch) {
+        while let next = nextBatch(in: bytes, from: offset, seed: seed) {
             // The segment before this one ended early only to make room.
             suspect = nil
+            let batch = next.batch
+            offset = next.offset
             try take(batch, in: bytes, segment: number, offset: offset)
             offset += batch.byteCount
+            proven = end
             end = (number, offset)
         }
         if offset == LogFormat.sectorByteCount {
@@ -184,9 +200,32 @@ private struct Scan {
         return .used
     }
 
+    /// The batch at an offset, or one behind it that repeats what stood there.
+    private func nextBatch(
+        in bytes: [UInt8], from offset: Int, seed: UInt32
+    ) -> (batch: BatchFrame.Parsed, offset: Int)? {
+        if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), follows(batch) {
+            return (batch, offset)
+        }
+        for later in stride(from: offset, to: bytes.count, by: LogFormat.sectorByteCount) {
+            if let batch = BatchFrame.parse(bytes, at: later, seed: seed), repeats(batch) {
+                return (batch, later)
+            }
+        }
+        return nil
+    }
+
     private func follows(_ batch: BatchFrame.Parsed) -> Bool {
         guard let expected = nextBatchNumber else { return true }
         return batch.batchNumber == expected && batch.epoch >= epoch
+    }
+
+    /// The batch that opens an epoch says again what the one before it said. If that one never
+    /// reached the platters, it isn't missed.
+    private func repeats(_ batch: BatchFrame.Parsed) -> Bool {
+        guard let expected = nextBatchNumber else { return false }
+        return batch.batchNumber == expected + 1 && batch.epoch > epoch
+            && batch.syncedSegment == end.segment && Int(batch.syncedOffset) == end.offset
     }
 
     /// Behind the last good batch of a segment only a torn batch may stand.
@@ -237,10 +276,13 @@ private struct Scan {
             throw .corrupt(file: file, offset: offset, reason: "a record in it makes no sense")
         }
         var range: ClosedRange<UInt64>?
+        provenIndex = entries.last?.index ?? base?.index ?? 0
+        lastBatchResets = false
         for record in records {
             switch record {
             case .vote(let recorded): vote = recorded
             case .truncation(let index):
+                provenIndex = min(provenIndex, index)
                 while let last = entries.last, last.index > index { entries.removeLast() }
                 locations.truncate(to: index)
                 range = range.flatMap { $0.lowerBound > index ? nil : $0.clamped(to: 0...index) }
@@ -256,6 +298,8 @@ private struct Scan {
                 if newBase.index >= base?.index ?? 0 { base = newBase }
                 dropEntries(through: newBase.index)
             case .reset(let newBase):
+                lastBatchResets = true
+                provenIndex = newBase.index
                 base = newBase
                 entries.removeAll()
                 locations.removeAll()
@@ -290,10 +334,12 @@ private struct Scan {
                 reason: "the log begins at entry \(first.index), its base is \(base.index)")
         }
         let tail = LogTail(
-            segment: end.segment, offset: end.offset, nextBatchNumber: nextBatchNumber)
+            segment: end.segment, offset: end.offset, nextBatchNumber: nextBatchNumber,
+            provenSegment: proven.segment, provenOffset: proven.offset)
         return RecoveredLog(
             vote: vote, base: base, entries: entries,
-            commitIndex: min(commitIndex, entries.last?.index ?? base.index), tornTail: tornTail,
-            epoch: epoch, tail: tail, locations: locations)
+            commitIndex: min(commitIndex, entries.last?.index ?? base.index),
+            provenIndex: max(provenIndex, base.index), lastBatchResets: lastBatchResets,
+            tornTail: tornTail, epoch: epoch, tail: tail, locations: locations)
     }
 }

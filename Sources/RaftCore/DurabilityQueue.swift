@@ -20,9 +20,16 @@ struct DurabilityQueue: Equatable, Sendable {
     /// The write that carries the newest term and vote.
     private var hardStateToken: UInt64 = 0
 
-    init(durableIndex: LogIndex) {
+    /// The token of the write that recovery itself makes.
+    static let recoveryToken: UInt64 = 1
+
+    /// A log that ends at `lastIndex`, of which the part behind `durableIndex`, and the newest term
+    /// and vote, are being written once more.
+    init(durableIndex: LogIndex, lastIndex: LogIndex) {
         self.durableIndex = durableIndex
         self.handedIndex = durableIndex
+        let token = begin(lastIndex: lastIndex, carriesHardState: true)
+        precondition(token == Self.recoveryToken, "recovery makes the first write")
     }
 
     var isIdle: Bool { writes.isEmpty }

@@ -13,7 +13,14 @@ extension Raft {
     /// Quick attempts before ordinary timeouts take over.
     static let maxFastElections = 5
 
-    var canCampaign: Bool { configuration.isVoter(id) }
+    /// Whether this member may ask for votes. One that an uncommitted entry removes still must: the
+    /// voters that remain may lack that entry, and nobody else could bring it to them (thesis
+    /// 4.2.2). Its own vote doesn't count then.
+    var canCampaign: Bool {
+        if configuration.isVoter(id) { return true }
+        return configurationIndex > commitIndex
+            && log.configuration(at: configurationIndex - 1).isVoter(id)
+    }
 
     /// Whether the leader was heard within an election timeout.
     func hearsLeader(now: Microseconds) -> Bool {

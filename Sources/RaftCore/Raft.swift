@@ -86,7 +86,9 @@ public struct Raft: Equatable, Sendable {
     ///   - snapshot: the newest durable snapshot, which the shell has restored.
     ///   - base: where the log that is still on disk begins, at or before the snapshot.
     ///   - baseConfiguration: the configuration in force there.
-    ///   - entries: the log behind the base, all of it durable.
+    ///   - entries: the log behind the base.
+    ///   - durableIndex: entries up to here are durable for certain. The others, term and vote are
+    ///     being written once more, and `persisted(recoveryToken)` says when they are.
     ///   - commitIndex: an index known to be committed, at most the log's last.
     ///   - seed: start of the member's stream of random numbers.
     ///   - now: the time.
@@ -94,7 +96,7 @@ public struct Raft: Equatable, Sendable {
         id: MemberID, settings: RaftSettings, hardState: HardState, snapshot: SnapshotMark,
         base: LogPosition, baseConfiguration: Configuration,
         entries: [(entry: EntryMetadata, configuration: Configuration?)],
-        commitIndex: LogIndex, seed: UInt64, now: Microseconds
+        durableIndex: LogIndex, commitIndex: LogIndex, seed: UInt64, now: Microseconds
     ) {
         precondition(id != 0, "zero is no member id")
         precondition(base.index <= snapshot.position.index, "the log begins behind its snapshot")
@@ -111,12 +113,14 @@ public struct Raft: Equatable, Sendable {
         self.commitIndex = max(snapshot.position.index, commitIndex)
         precondition(self.commitIndex <= log.lastIndex, "committed entries are missing")
         precondition(log.lastTerm <= term, "an entry is newer than the recorded term")
-        self.disk = DurabilityQueue(durableIndex: log.lastIndex)
+        self.disk = DurabilityQueue(durableIndex: durableIndex, lastIndex: log.lastIndex)
         self.random = RandomStream(seed: seed)
         self.lastLeaderContact = 0
         scheduleFastElection(now: now)
     }
 
+    /// The token of the write that recovery itself makes.
+    public static var recoveryToken: UInt64 { DurabilityQueue.recoveryToken }
     /// The configuration in force: the newest in the log, committed or not (thesis 4.1).
     public var configuration: Configuration { log.configuration }
     /// Index of the entry that brought it.
@@ -156,6 +160,11 @@ public struct Raft: Equatable, Sendable {
             return PeerState(
                 member: member, match: state.match, lastContact: state.lastContact)
         }
+    }
+
+    /// How far each peer's durable log agrees with this leader's, in no order.
+    package var peerMatches: [(member: MemberID, match: LogIndex)] {
+        progress.map { ($0.key, $0.value.match) }
     }
 
     /// A leader's view of one peer.

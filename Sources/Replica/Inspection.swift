@@ -13,6 +13,8 @@ extension Replica {
     package var role: Raft.Role { core.role }
     /// Whether it leads.
     package var isLeader: Bool { core.isLeader }
+    /// How far each peer's durable log agrees with this leader's.
+    package var peerMatches: [(member: MemberID, match: LogIndex)] { core.peerMatches }
     /// The leader it follows.
     package var leader: MemberID? { core.leader }
     /// What it knows to be committed.

@@ -111,14 +111,15 @@ struct LeaseClock {
         queue.push(deadline, lease)
     }
 
-    /// Leases and whole seconds left, for a checkpoint; ascending by id.
+    /// Leases and seconds left, for a checkpoint; ascending by id. Parts of a second count in full:
+    /// the next leader may not take away what a client was promised.
     mutating func takeCheckpoint(now: Microseconds) -> [(lease: Int64, secondsLeft: Int64)] {
         guard isRunning, now >= nextCheckpoint else { return [] }
         nextCheckpoint = now + checkpointMicroseconds
         return items.keys.sorted().compactMap { lease in
             let item = items[lease]!
             guard !item.isExpiring, item.deadline > now + 1_000_000 else { return nil }
-            return (lease, Int64((item.deadline - now) / 1_000_000))
+            return (lease, Int64((item.deadline - now + 999_999) / 1_000_000))
         }
     }
 }

@@ -170,6 +170,6 @@ public struct RecoveredReplica: Sendable {
                     (try? PeerCodec.configuration(in: entry.bytes)) ?? nil
                 )
             },
-            commitIndex: log.commitIndex, seed: seed, now: now)
+            durableIndex: log.provenIndex, commitIndex: log.commitIndex, seed: seed, now: now)
     }
 }

@@ -175,7 +175,8 @@ public struct Replica: ~Copyable {
             settings: raftSettings, seed: random.next(), now: now)
         self.tail = recovered.makeTail(maxAppliedBytes: settings.maxTailBytes)
         self.log = DurableLog(
-            continuing: recovered.log, identity: recovered.identity, settings: settings.log)
+            continuing: recovered.log, identity: recovered.identity, settings: settings.log,
+            token: Raft.recoveryToken)
         self.snapshots = SnapshotState(
             mark: core.snapshot, byteCount: recovered.snapshotByteCount,
             logBytes: recovered.logByteCount, base: recovered.log.base)

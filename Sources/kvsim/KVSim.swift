@@ -17,7 +17,16 @@ struct KVSim: ParsableCommand {
 
             Exit codes: 0 all promises kept, 1 one was broken, 64 wrong usage.
             """,
-        subcommands: [
-            RunCommand.self, ReplayCommand.self, ShrinkCommand.self, WorkerCommand.self,
-        ])
+        subcommands: commands)
+
+    private static var commands: [ParsableCommand.Type] {
+        var commands: [ParsableCommand.Type] = [
+            RunCommand.self, ReplayCommand.self, ShrinkCommand.self, CrashPointsCommand.self,
+            WorkerCommand.self,
+        ]
+        #if MUTATIONS
+            commands.append(MutantsCommand.self)
+        #endif
+        return commands
+    }
 }

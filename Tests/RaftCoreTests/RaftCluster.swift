@@ -39,9 +39,11 @@ struct RaftCluster {
         let base = SnapshotMark(position: .zero, configuration: configuration)
         let raft = Raft(
             id: id, settings: settings, hardState: platter.hardState, snapshot: base, base: .zero,
-            baseConfiguration: configuration, entries: platter.entries, commitIndex: 0,
+            baseConfiguration: configuration, entries: platter.entries,
+            durableIndex: LogIndex(platter.entries.count), commitIndex: 0,
             seed: id &* 1_000 &+ boots, now: now)
         nodes[id] = Node(raft: raft, platter: platter)
+        nodes[id]!.raft.step(.persisted(token: Raft.recoveryToken), now: now)
     }
 
     subscript(id: MemberID) -> Raft { nodes[id]!.raft }

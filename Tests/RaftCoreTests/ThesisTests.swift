@@ -244,7 +244,8 @@ struct ThesisTests {
 struct BookkeepingTests {
     @Test("a truncation lowers what writes under way may claim")
     func asynchronousABA() {
-        var queue = DurabilityQueue(durableIndex: 4)
+        var queue = DurabilityQueue(durableIndex: 4, lastIndex: 4)
+        queue.complete(token: DurabilityQueue.recoveryToken)
         let first = queue.begin(lastIndex: 5, carriesHardState: false)
         let firstMustBeTold = queue.truncate(to: 4)
         let second = queue.begin(lastIndex: 5, carriesHardState: false)

@@ -1,5 +1,4 @@
 import RaftCore
-import Replica
 
 /// What is committed never changes, and all members agree on it (thesis 3.5, state machine
 /// safety). The canon holds index, term and hash chain of every committed entry.
@@ -12,18 +11,18 @@ struct CommittedCanon {
     var last: LogPosition { positions.last ?? .zero }
 
     /// Returns the entries that are committed as of now and weren't before.
-    mutating func observe(_ replica: borrowing Replica) throws(Violation) -> Range<Int> {
+    mutating func observe(_ member: borrowing some MemberView & ~Copyable) throws(Violation) -> Range<Int> {
         let before = positions.count
-        let id = replica.id
-        let boot = replica.boot
-        let commit = replica.commitIndex
+        let id = member.id
+        let boot = member.boot
+        let commit = member.commitIndex
         if let known = checked[id], known.boot == boot, known.commit == commit {
             return before..<before
         }
         checked[id] = (boot, commit)
         if commit > last.index {
             for index in last.index + 1...commit {
-                guard let position = replica.position(at: index) else {
+                guard let position = member.position(at: index) else {
                     throw Violation(
                         "CommittedCanon",
                         "\(id) says \(commit) is committed, but has no entry \(index)")
@@ -32,7 +31,7 @@ struct CommittedCanon {
             }
         }
         // The chain at the last entry speaks for all before it.
-        if commit > 0, let mine = replica.position(at: commit), mine != positions[Int(commit) - 1] {
+        if commit > 0, let mine = member.position(at: commit), mine != positions[Int(commit) - 1] {
             throw Violation(
                 "CommittedCanon",
                 """

@@ -1,5 +1,4 @@
 import RaftCore
-import Replica
 
 /// Two logs that hold an entry of the same index and term are equal up to it (thesis 3.5).
 struct LogMatching {
@@ -7,13 +6,13 @@ struct LogMatching {
     private var known: [[(term: Term, chain: UInt64)]] = []
     private var lastSeen: [MemberID: LogPosition] = [:]
 
-    mutating func observe(_ replica: borrowing Replica) throws(Violation) {
-        let id = replica.id
-        let last = replica.position(at: replica.lastIndex)!
+    mutating func observe(_ member: borrowing some MemberView & ~Copyable) throws(Violation) {
+        let id = member.id
+        let last = member.position(at: member.lastIndex)!
         guard lastSeen[id] != last else { return }
         lastSeen[id] = last
         var index = last.index
-        while index > 0, let position = replica.position(at: index) {
+        while index > 0, let position = member.position(at: index) {
             while known.count <= Int(index) { known.append([]) }
             if let same = known[Int(index)].first(where: { $0.term == position.term }) {
                 guard same.chain == position.chain else {

@@ -1,5 +1,4 @@
 import RaftCore
-import Replica
 
 /// In a running process term, vote in a term, commit index and applied index only grow, and nothing
 /// is applied that isn't committed.
@@ -13,12 +12,12 @@ struct Monotonicity {
     }
     private var seen: [MemberID: Seen] = [:]
 
-    mutating func observe(_ replica: borrowing Replica) throws(Violation) {
-        let id = replica.id
-        let boot = replica.boot
+    mutating func observe(_ member: borrowing some MemberView & ~Copyable) throws(Violation) {
+        let id = member.id
+        let boot = member.boot
         let now = Seen(
-            boot: boot, term: replica.term, vote: replica.vote, commit: replica.commitIndex,
-            applied: replica.appliedIndex)
+            boot: boot, term: member.term, vote: member.vote, commit: member.commitIndex,
+            applied: member.appliedIndex)
         guard now.applied <= now.commit else {
             throw Violation(
                 "Monotonicity", "\(id) applied \(now.applied), committed is \(now.commit)")

@@ -49,34 +49,45 @@ struct PlatterAccount {
 
     /// What survives whatever happens.
     private(set) var synced: Log
-    /// Records that were written and not synced.
-    private var written: [LogRecord] = []
+    /// Batches that were written and not synced. More than one after a failed sync only.
+    private var written: [[LogRecord]] = []
 
     init(startingWith log: Log = Log()) { synced = log }
 
     /// Notes a batch that was written.
-    mutating func wrote(_ records: [LogRecord]) { written += records }
+    mutating func wrote(_ records: [LogRecord]) { written.append(records) }
 
     /// Notes that everything written so far is on the platters.
     mutating func syncedAll() {
-        for record in written { synced.apply(record) }
+        for record in written.joined() { synced.apply(record) }
         written.removeAll(keepingCapacity: true)
     }
 
     /// Compares with what a member read back, and goes on from there.
-    mutating func recovered(_ log: Log, member: MemberID) throws(Violation) {
-        var withWritten = synced
-        for record in written { withWritten.apply(record) }
-        guard log.agrees(with: synced) || log.agrees(with: withWritten) else {
+    ///
+    /// - Parameter afterPowerLoss: what was read back is on the platters; otherwise it may still be
+    ///   in the system's memory alone.
+    mutating func recovered(
+        _ log: Log, member: MemberID, afterPowerLoss: Bool
+    ) throws(Violation) {
+        var possible = synced
+        var isExplained = log.agrees(with: possible)
+        for batch in written {
+            for record in batch { possible.apply(record) }
+            isExplained = isExplained || log.agrees(with: possible)
+        }
+        guard isExplained else {
             throw Violation(
                 "WhatWasSyncedSurvives",
                 """
                 \(member) had \(synced.summary) on its platters and recovered \(log.summary); \
-                \(written.count) records were under way
+                \(written.count) batches were under way
                 """)
         }
-        synced = log
-        written.removeAll()
+        if afterPowerLoss || log.agrees(with: synced) {
+            synced = log
+            written.removeAll()
+        }
     }
 }
 

@@ -1,19 +1,18 @@
 import RaftCore
-import Replica
 
 /// Members that applied the same entries have the same state, also across snapshots and restarts.
 struct StateAgreement {
     private var hashes: [LogIndex: (hash: UInt64, revision: Int64, member: MemberID)] = [:]
     private var applied: [MemberID: (boot: UInt64, index: LogIndex)] = [:]
 
-    mutating func observe(_ replica: borrowing Replica) throws(Violation) {
-        let id = replica.id
-        let boot = replica.boot
-        let index = replica.appliedIndex
+    mutating func observe(_ member: borrowing some MemberView & ~Copyable) throws(Violation) {
+        let id = member.id
+        let boot = member.boot
+        let index = member.appliedIndex
         if let known = applied[id], known.boot == boot, known.index == index { return }
         applied[id] = (boot, index)
-        let hash = replica.stateHash
-        let revision = replica.revision
+        let hash = member.stateHash
+        let revision = member.revision
         if let other = hashes[index] {
             guard other.hash == hash, other.revision == revision else {
                 throw Violation(

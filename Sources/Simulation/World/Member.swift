@@ -21,6 +21,8 @@ final class Member {
     let position: Int
     let identity: DirectoryIdentity
     var disk: SimulatedDisk
+    /// Disk calls that made the directory.
+    let firstCall: Int
     var platter = PlatterAccount()
     var clock: SimulatedClock
     var process: Process?
@@ -34,6 +36,8 @@ final class Member {
     var lanes: [[DiskOperation]] = [[], []]
     /// Snapshots being written by the process.
     var snapshotJob: SnapshotJob?
+    /// Whether the machine lost power since the last process ran.
+    var lostPower = false
     /// Whether something was destroyed on its disk for good.
     var isDamaged = false
 
@@ -41,6 +45,7 @@ final class Member {
         self.position = position
         self.identity = identity
         self.disk = disk
+        self.firstCall = disk.callCount
         self.clock = clock
     }
 

@@ -18,6 +18,16 @@ public struct Scenario: Sendable {
     public var machine = MachineWeather()
     /// What the clients do.
     public var work = Workload()
+    /// A loss of power at a chosen place; nil for none.
+    var powerFailure: PowerFailure?
+
+    /// Power lost in the middle of a member's disk call.
+    struct PowerFailure: Sendable {
+        var member: Int
+        /// Counted from 1, from the member's first start on.
+        var call: Int
+        var tear: SimulatedDisk.Tear
+    }
 
     /// How links behave, apart from being cut.
     public struct NetworkWeather: Sendable {

@@ -35,8 +35,8 @@ struct SimulatedDisk: Disk {
     private(set) var callCount = 0
     /// The power fails in the middle of the call with this number.
     var powerFailsAtCall = Int.max
-    /// How much of that call still happens, of 8.
-    var powerFailureEighths = 4
+    /// What becomes of the call in which the power fails, and of what wasn't synced.
+    var tear = Tear()
     /// Whether the power failed in the middle of a call.
     private(set) var hasLostPower = false
     /// In a million: how often a call fails.
@@ -46,12 +46,20 @@ struct SimulatedDisk: Disk {
 
     init(random: RandomStream) { self.random = random }
 
-    // MARK: - Failing
-
-    private enum Fate {
-        case works
-        case fails(DiskError)
+    /// What a loss of power leaves behind.
+    struct Tear: Equatable, Sendable {
+        enum Fate: CaseIterable, Sendable {
+            case kept
+            case dropped
+            case garbled
+        }
+        /// How much of the call still happens, of 8.
+        var eighths = 4
+        /// The fate of all unsynced sectors and names; nil draws for each.
+        var fate: Fate?
     }
+
+    // MARK: - Failing
 
     private mutating func call(_ name: String, _ file: String) throws(DiskError) {
         if hasLostPower { throw failure(name, file, "the power failed") }
@@ -98,7 +106,7 @@ struct SimulatedDisk: Disk {
         }
         nextFile += 1
         // Power that fails here leaves a file of any size: the call's own sync didn't end.
-        let allocated = hasLostPower ? byteCount * powerFailureEighths / 8 : byteCount
+        let allocated = hasLostPower ? byteCount * tear.eighths / 8 : byteCount
         files[nextFile] = File(
             bytes: [UInt8](repeating: 0, count: allocated), durableCount: allocated)
         link(file, nextFile)
@@ -118,7 +126,7 @@ struct SimulatedDisk: Disk {
             link(file, nextFile)
         }
         var written = bytes.count
-        if hasLostPower { written = bytes.count * powerFailureEighths / 8 }
+        if hasLostPower { written = bytes.count * tear.eighths / 8 }
         if isFull { written = min(written, random.index(bytes.count + 1)) }
         store(bytes[..<written], at: offset, in: names[file]!)
         try checkPower("write", file)
@@ -201,9 +209,12 @@ struct SimulatedDisk: Disk {
     /// Loses power: what wasn't synced may be there, may not be, or may be garbage.
     mutating func crash() {
         crashNames()
-        for id in Set(names.values).sorted() { files[id]!.crash(random: &random) }
+        for id in Set(names.values).sorted() {
+            files[id]!.crash(fate: tear.fate, random: &random)
+        }
         hasLostPower = false
         powerFailsAtCall = .max
+        tear = Tear()
         isFull = false
     }
 
@@ -212,8 +223,14 @@ struct SimulatedDisk: Disk {
         // File systems keep such changes in order, or lose the later ones; some do neither.
         let inOrder = random.chance(500)
         let kept = random.index(unsyncedNames.count + 1)
-        for (position, change) in unsyncedNames.enumerated()
-        where inOrder ? position < kept : random.chance(500) {
+        for (position, change) in unsyncedNames.enumerated() {
+            let survives =
+                switch tear.fate {
+                case .kept: true
+                case .dropped, .garbled: false
+                case nil: inOrder ? position < kept : random.chance(500)
+                }
+            guard survives else { continue }
             switch change {
             case .link(let file, let id): names[file] = id
             case .rename(let file, let name, let id):
@@ -254,29 +271,31 @@ extension SimulatedDisk.File {
         return start < end ? Array(bytes[start..<end]) : []
     }
 
-    mutating func crash(random: inout RandomStream) {
+    mutating func crash(fate: SimulatedDisk.Tear.Fate?, random: inout RandomStream) {
         for (sector, content) in forgotten where unsynced[sector] == nil {
             unsynced[sector] = content
         }
-        let keepsAll = random.chance(200)
+        let keepsAll = fate == .kept || (fate == nil && random.chance(200))
         for sector in unsynced.keys.sorted() {
-            let fate = forgotten[sector] != nil ? 1 : keepsAll ? 0 : random.index(3)
+            let drawn = random.pick(SimulatedDisk.Tear.Fate.allCases) ?? .kept
+            let fate = forgotten[sector] != nil ? .dropped : fate ?? (keepsAll ? .kept : drawn)
             let start = sector * SimulatedDisk.sectorBytes
             let end = min(start + SimulatedDisk.sectorBytes, bytes.count)
             guard start < end else { continue }
             switch fate {
-            case 0: break
-            case 1:
+            case .kept: break
+            case .dropped:
                 let old = unsynced[sector]!
                 for position in start..<end {
                     bytes[position] = position - start < old.count ? old[position - start] : 0
                 }
-            default:
+            case .garbled:
                 for position in start..<end { bytes[position] = UInt8(random.index(256)) }
             }
         }
         if bytes.count > durableCount, !keepsAll {
-            let kept = durableCount + random.index(bytes.count - durableCount + 1)
+            let unsyncedCount = bytes.count - durableCount
+            let kept = durableCount + (fate == nil ? random.index(unsyncedCount + 1) : 0)
             bytes.removeLast(bytes.count - kept)
         }
         durableCount = bytes.count

@@ -22,7 +22,7 @@ extension World {
         let operation = member.lanes[lane].removeFirst()
         let completion = perform(operation, steps: operation.steps.count, on: member)
         if member.disk.hasLostPower {
-            crash(member, losesPower: true)
+            losePower(member)
             return
         }
         if !member.lanes[lane].isEmpty { begin(lane, of: member) }
@@ -69,7 +69,7 @@ extension World {
         member.snapshotJob = nil
         let outcome = job.run(on: &member.disk)
         if member.disk.hasLostPower {
-            crash(member, losesPower: true)
+            losePower(member)
             return
         }
         tell("n\(member.id) wrote a snapshot at \(job.base.index)")
@@ -84,7 +84,7 @@ extension World {
         if isPutOff(event, from) || isPutOff(event, to) { return }
         let loaded = copy(file, from: from, to: to)
         if to.disk.hasLostPower {
-            crash(to, losesPower: true)
+            losePower(to)
         } else if let loaded {
             tell("n\(to.id) received snapshot \(loaded.base.index) from n\(from.id)")
             deliver(.snapshotReceived(loaded, from: from.id, term: term), to: to)

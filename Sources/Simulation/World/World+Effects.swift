@@ -50,7 +50,9 @@ extension World {
         switch failure {
         case .log(.disk):
             // As planted. The process ends, its machine goes on; somebody starts it again.
+            // By then somebody has made room on its disk.
             crash(member, losesPower: false)
+            member.disk.isFull = false
             let delay = random.draw(UInt64(50_000)...3_000_000)
             schedule(.start(member: member.position), in: delay)
         case .log(let error):

@@ -68,6 +68,8 @@ public final class World {
     private let oneConfigurationChange = OneConfigurationChange()
     private var stateAgreement = StateAgreement()
     private let quorumDurability = QuorumDurability()
+    private var matchIsTrue = MatchIsTrue()
+    private var termsAreCampaignedFor = TermsAreCampaignedFor()
     /// Bytes of all entries ever written to a disk, by index; a few per index, one per term.
     private var writtenEntries: [[(term: Term, bytes: [UInt8])]] = []
 
@@ -84,6 +86,11 @@ public final class World {
         faults = Faults(scenario: scenario, random: root.forked(5))
         clients = Clients(scenario: scenario, random: root.forked(6))
         for _ in 0..<scenario.members { addMember() }
+        if let failure = scenario.powerFailure {
+            let member = members[failure.member]
+            member.disk.powerFailsAtCall = member.disk.callCount + failure.call
+            member.disk.tear = failure.tear
+        }
         for member in members { start(member) }
         scheduleFirstFaults()
         scheduleClients()
@@ -96,6 +103,7 @@ public final class World {
         trace.listener = listener
         trace.tell(now, "seed \(seed): \(scenario.summary)")
         runUntil(scenario.faultMicroseconds)
+        let diskCalls = members.map { $0.disk.callCount - $0.firstCall }
         heal()
         runUntil(recovery?.deadline ?? now)
         checkRecovery()
@@ -105,7 +113,7 @@ public final class World {
         return RunResult(
             seed: seed, violation: violation, traceHash: trace.hash, events: eventCount,
             simulatedMicroseconds: now, counts: clients.oracle.counts,
-            damagedMembers: members.count { $0.isDamaged })
+            damagedMembers: members.count { $0.isDamaged }, diskCalls: diskCalls)
     }
 
     func runUntil(_ end: Microseconds) {
@@ -205,7 +213,11 @@ public final class World {
             recovered = try RecoveredReplica.open(
                 &member.disk, identity: member.identity, limits: scenario.settings.store)
         } catch {
-            couldNotStart(member, error)
+            if member.disk.hasLostPower {
+                losePowerWhileStarting(member)
+            } else {
+                couldNotStart(member, error)
+            }
             return
         }
         guarded { () throws(Violation) in
@@ -213,7 +225,8 @@ public final class World {
             let log = PlatterAccount.Log(
                 vote: recovered.recordedVote, base: positions[0],
                 positions: Array(positions.dropFirst()))
-            try member.platter.recovered(log, member: member.id)
+            try member.platter.recovered(
+                log, member: member.id, afterPowerLoss: member.lostPower)
             try votesAreKept.observeRecovery(
                 of: member.id, term: recovered.recordedVote.term,
                 vote: recovered.recordedVote.vote == 0 ? nil : recovered.recordedVote.vote)
@@ -236,6 +249,21 @@ public final class World {
         deliver(.start, to: member)
         for peer in members where peer !== member { connect(member.position, peer.position) }
     }
+
+    private func losePowerWhileStarting(_ member: Member) {
+        tell("n\(member.id) loses power while it starts")
+        member.disk.crash()
+        member.lostPower = true
+        schedule(.start(member: member.position), in: Self.repairMicroseconds)
+    }
+
+    /// The power failed in the middle of a disk call, as planned; it comes back after a while.
+    func losePower(_ member: Member) {
+        crash(member, losesPower: true)
+        schedule(.start(member: member.position), in: Self.repairMicroseconds)
+    }
+
+    private static let repairMicroseconds: Microseconds = 100_000
 
     private func couldNotStart(_ member: Member, _ error: LogError) {
         trace.tell(now, "n\(member.id) refuses to start: \(error)")
@@ -265,6 +293,7 @@ public final class World {
         member.pausedUntil = 0
         member.lanes = [[], []]
         member.snapshotJob = nil
+        member.lostPower = losesPower
         if losesPower { member.disk.crash() }
         clients.memberLost(member.position)
         for peer in members where peer !== member {
@@ -292,7 +321,7 @@ public final class World {
         }
         if let job = member.snapshotJob, random.chance(500) {
             member.disk.powerFailsAtCall = member.disk.callCount + 1 + random.index(6)
-            member.disk.powerFailureEighths = random.index(9)
+            member.disk.tear.eighths = random.index(9)
             _ = job.run(on: &member.disk)
         }
         member.disk.endPowerFailure()
@@ -350,19 +379,23 @@ public final class World {
             for place in committed {
                 let position = canon.positions[place]
                 try quorumDurability.observe(
-                    committed: position, configuration: replica.configuration.value
-                ) { voter in
-                    Int(voter) <= members.count ? members[Int(voter) - 1].platter.synced : nil
-                }
+                    committed: position, configuration: replica.configuration.value,
+                    platters: platter(of:))
                 try clients.oracle.committed(
                     try entryBytes(position), at: position, now: now)
             }
             try leaderCompleteness.observe(replica, canon: canon)
             try oneConfigurationChange.observe(replica, canon: canon)
             try stateAgreement.observe(replica)
+            try matchIsTrue.observe(replica, platters: platter(of:))
+            try termsAreCampaignedFor.observe(replica)
         } catch {
             guarded { () throws(Violation) in throw error }
         }
+    }
+
+    private func platter(of member: MemberID) -> PlatterAccount.Log? {
+        Int(member) <= members.count ? members[Int(member) - 1].platter.synced : nil
     }
 
     private func entryBytes(_ position: LogPosition) throws(Violation) -> [UInt8] {
@@ -408,6 +441,8 @@ public struct RunResult: Sendable {
     public var counts: Oracle.Counts
     /// Members whose disks were damaged for good.
     public var damagedMembers: Int
+    /// Disk calls of each member until the faults ended.
+    public var diskCalls: [Int]
 }
 
 extension Scenario {

@@ -10,8 +10,11 @@ struct SeedReport {
     var simulatedMicroseconds: UInt64 = 0
     var writes = 0
     var reads = 0
+    /// Processor time the seed took.
+    var processorMicroseconds: UInt64 = 0
 
-    init(_ result: RunResult) {
+    init(_ result: RunResult, processorMicroseconds: UInt64) {
+        self.processorMicroseconds = processorMicroseconds
         seed = result.seed
         violation = result.violation.map { ($0.check, $0.detail) }
         traceHash = result.traceHash
@@ -22,33 +25,39 @@ struct SeedReport {
     }
 
     /// The seed ended its process.
-    init(trapOf seed: UInt64, cause: String) {
+    init(endOf seed: UInt64, cause: Workers.EndCause) {
         self.seed = seed
-        violation = ("Trap", cause)
+        switch cause {
+        case .trap(let place): violation = ("Trap", place)
+        case .hang: violation = ("Hang", "no end after \(Int(Workers.patienceSeconds)) seconds")
+        }
     }
 
     var line: String {
         let detail = violation.map {
             "\($0.check)\t\($0.detail.replacingOccurrences(of: "\n", with: " "))"
         }
-        return "done\t\(seed)\t\(traceHash)\t\(events)\t\(simulatedMicroseconds)\t\(writes)\t\(reads)"
-            + (detail.map { "\t\($0)" } ?? "")
+        let numbers = [
+            seed, traceHash, UInt64(events), simulatedMicroseconds, UInt64(writes), UInt64(reads),
+            processorMicroseconds,
+        ]
+        return (["done"] + numbers.map(String.init) + (detail.map { [$0] } ?? []))
+            .joined(separator: "\t")
     }
 
     init?(line: Substring) {
         let fields = line.split(separator: "\t", omittingEmptySubsequences: false)
-        guard fields.count == 7 || fields.count == 9, fields[0] == "done",
-            let seed = UInt64(fields[1]), let hash = UInt64(fields[2]),
-            let events = Int(fields[3]), let simulated = UInt64(fields[4]),
-            let writes = Int(fields[5]), let reads = Int(fields[6])
-        else { return nil }
-        self.seed = seed
-        traceHash = hash
-        self.events = events
-        simulatedMicroseconds = simulated
-        self.writes = writes
-        self.reads = reads
-        if fields.count == 9 { violation = (String(fields[7]), String(fields[8])) }
+        guard fields.count == 8 || fields.count == 10, fields[0] == "done" else { return nil }
+        let numbers = fields[1...7].compactMap { UInt64($0) }
+        guard numbers.count == 7 else { return nil }
+        seed = numbers[0]
+        traceHash = numbers[1]
+        events = Int(numbers[2])
+        simulatedMicroseconds = numbers[3]
+        writes = Int(numbers[4])
+        reads = Int(numbers[5])
+        processorMicroseconds = numbers[6]
+        if fields.count == 10 { violation = (String(fields[8]), String(fields[9])) }
     }
 
     /// How to see it again.
