@@ -47,6 +47,12 @@ extension Replica {
     package var revision: Int64 { store.revision }
     /// Members that were removed; their ids are never used again.
     package var removedMemberIDs: [MemberID] { store.removedMemberIDs }
+    /// Whether the cluster knows this member's name and client URLs.
+    package var hasAnnouncedItself: Bool {
+        store.members.contains {
+            $0.id == id && $0.name == attributes.name && $0.clientURLs == attributes.clientURLs
+        }
+    }
     /// Calls that wait here.
     package var waitingCalls: Int { writes.count + reads.count + leaseCalls.count }
 

@@ -71,6 +71,8 @@ extension Replica {
                     }, removedIDs: store.removedMemberIDs
                 ).encode(), at: index)
             effects.append(.membersChanged)
+            // This may be the entry that made this member one.
+            announceIfNeeded()
         case .memberAttributes: effects.append(.membersChanged)
         case .nothing:
             if core.isLeader, term == core.term { startLeaseClock() }

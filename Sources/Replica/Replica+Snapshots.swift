@@ -313,6 +313,7 @@ extension Replica {
         hub.storeReplaced(revision: store.revision)
         watchersAreBehind = true
         effects.append(.membersChanged)
+        announceIfNeeded()
         failWrites(sentBefore: mark.position.term)
         serveReads()
         serveLeaseAnswers()

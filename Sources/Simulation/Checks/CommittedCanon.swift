@@ -11,7 +11,9 @@ struct CommittedCanon {
     var last: LogPosition { positions.last ?? .zero }
 
     /// Returns the entries that are committed as of now and weren't before.
-    mutating func observe(_ member: borrowing some MemberView & ~Copyable) throws(Violation) -> Range<Int> {
+    mutating func observe(_ member: borrowing some MemberView & ~Copyable) throws(Violation)
+        -> Range<Int>
+    {
         let before = positions.count
         let id = member.id
         let boot = member.boot

@@ -17,7 +17,8 @@ struct LogMatching {
             if let same = known[Int(index)].first(where: { $0.term == position.term }) {
                 guard same.chain == position.chain else {
                     throw Violation(
-                        "LogMatching", "two logs differ at or before \(position.label), seen at \(id)")
+                        "LogMatching",
+                        "two logs differ at or before \(position.label), seen at \(id)")
                 }
                 return
             }

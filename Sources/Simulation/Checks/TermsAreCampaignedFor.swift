@@ -17,7 +17,8 @@ struct TermsAreCampaignedFor {
         case .follower, .preCandidate:
             guard begun.contains(term) else {
                 throw Violation(
-                    "TermsAreCampaignedFor", "\(id) is in term \(term), which nobody campaigned for")
+                    "TermsAreCampaignedFor", "\(id) is in term \(term), which nobody campaigned for"
+                )
             }
         }
     }

@@ -33,7 +33,8 @@ struct Clients {
     init(scenario: Scenario, random: RandomStream) {
         work = scenario.work
         self.random = random
-        let shortest = Int(scenario.settings.raft.electionTimeoutMicroseconds * 3 / 2 / 1_000_000) + 1
+        let shortest =
+            Int(scenario.settings.raft.electionTimeoutMicroseconds * 3 / 2 / 1_000_000) + 1
         generator = CallGenerator(
             work: scenario.work, leaseSeconds: shortest...shortest + 8, random: random.forked(1))
         history = RegisterHistory(isRecording: scenario.work.singleKeysOnly)

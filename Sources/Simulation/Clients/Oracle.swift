@@ -78,12 +78,14 @@ public struct Oracle {
         }
         guard let call = try call(of: envelope, position) else { return }
         guard !failedForCertain.contains(call) else {
-            throw Violation("Oracle", "call \(call) failed for certain, yet is entry \(position.label)")
+            throw Violation(
+                "Oracle", "call \(call) failed for certain, yet is entry \(position.label)")
         }
         guard expectations[call] == nil else {
             throw Violation(
                 "Oracle",
-                "call \(call) is entry \(position.label), and entry \(expectations[call]!.index) too")
+                "call \(call) is entry \(position.label), and entry \(expectations[call]!.index) too"
+            )
         }
         expectations[call] = Expectation(
             outcome: outcome, revision: model.revision, index: position.index)
@@ -332,8 +334,9 @@ public struct Oracle {
         _ response: Etcdserverpb_LeaseTimeToLiveResponse, _ lease: Int64
     ) throws(Violation) {
         guard response.ttl > 0, response.header.revision == model.revision else { return }
-        guard response.keys.map(Array.init).sorted(by: { $0.lexicographicallyPrecedes($1) })
-            == model.keys(ofLease: lease)
+        guard
+            response.keys.map(Array.init).sorted(by: { $0.lexicographicallyPrecedes($1) })
+                == model.keys(ofLease: lease)
         else {
             throw Violation("Oracle", "lease \(lease) is reported with other keys than it has")
         }

@@ -61,7 +61,8 @@ struct WatchOracle {
         let last = response.events.map(\.kv.modRevision).max()!
         guard first <= last else {
             throw Violation(
-                "WatchOracle", "events of revision \(last), those before \(first) were sent already")
+                "WatchOracle", "events of revision \(last), those before \(first) were sent already"
+            )
         }
         guard last > progress else {
             throw Violation(
@@ -147,7 +148,8 @@ struct WatchOracle {
         guard missing.isEmpty else {
             throw Violation(
                 "WatchOracle",
-                "\(missing.count) events never came, the first of revision \(missing[0].version.mod)")
+                "\(missing.count) events never came, the first of revision \(missing[0].version.mod)"
+            )
         }
     }
 

@@ -202,7 +202,8 @@ extension World {
         if let learner = faults.random.pick(learners), faults.random.chance(600) {
             change = "promote n\(learner)"
             record.setRole(.voter, of: learner)
-        } else if record.members.count > 1, faults.random.chance(record.members.count > 5 ? 800 : 350),
+        } else if record.members.count > 1,
+            faults.random.chance(record.members.count > 5 ? 800 : 350),
             let victim = faults.random.pick(voters.count > 1 ? voters + learners : learners)
         {
             change = "remove n\(victim)"

@@ -17,7 +17,9 @@ struct Trace {
         bytes.withUnsafeBytes { raw in
             var offset = 0
             while offset + 8 <= raw.count {
-                note(UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
+                note(
+                    UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+                )
                 offset += 8
             }
             while offset < raw.count {

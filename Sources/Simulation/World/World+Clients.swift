@@ -71,7 +71,7 @@ extension World {
     ) {
         if clients.operatorRequests.contains(request) { return }
         if recovery?.isProbe(request) ?? false {
-            recovery?.answered(request, result, now: now)
+            recovery?.answered(request, result)
             return
         }
         guard let call = clients.calls.removeValue(forKey: request) else { return }

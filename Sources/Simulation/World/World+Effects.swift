@@ -16,7 +16,8 @@ extension World {
         case .peerFault(let peer, let fault):
             guarded { () throws(Violation) in
                 throw Violation(
-                    "NoFalseAlarms", "\(member.id) blames \(peer), which is honest: \(fault.reason)")
+                    "NoFalseAlarms", "\(member.id) blames \(peer), which is honest: \(fault.reason)"
+                )
             }
         case .disk(let operation): enqueue(operation, of: member)
         case .watchResponse(let stream, let message):
@@ -38,7 +39,8 @@ extension World {
                     from: member.position, boot: member.boot, to: Int(peer) - 1, file: file,
                     term: term), in: random.draw(UInt64(1_000)...30_000))
         case .leaderChanged(let leader, let term):
-            let name = leader == member.id ? "leads" : leader.map { "follows n\($0)" } ?? "has no leader"
+            let name =
+                leader == member.id ? "leads" : leader.map { "follows n\($0)" } ?? "has no leader"
             tell("n\(member.id) \(name) in term \(term)")
         case .membersChanged: break
         case .stop(let failure): stopped(member, failure)

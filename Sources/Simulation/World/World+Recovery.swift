@@ -1,14 +1,17 @@
+import EtcdWire
 import RaftCore
 import Replica
 
 /// Watches whether the healed majority serves again in time.
 struct RecoveryWatch {
+    enum Probe: CaseIterable {
+        case read
+        case write
+    }
     let start: Microseconds
     let deadline: Microseconds
-    private var probes: [RequestID: Int] = [:]
-    /// When each healed member first answered a read and a write.
-    private(set) var served: [Int: Microseconds] = [:]
-    private var reads: Set<Int> = []
+    private var probes: [RequestID: (member: Int, kind: Probe)] = [:]
+    private var served: [Int: Set<Probe>] = [:]
 
     init(start: Microseconds, deadline: Microseconds) {
         self.start = start
@@ -17,13 +20,32 @@ struct RecoveryWatch {
 
     func isProbe(_ request: RequestID) -> Bool { probes[request] != nil }
 
-    mutating func sent(_ request: RequestID, to member: Int) { probes[request] = member }
+    mutating func sent(_ request: RequestID, _ kind: Probe, to member: Int) {
+        probes[request] = (member, kind)
+    }
 
-    mutating func answered(
-        _ request: RequestID, _ result: Result<[UInt8], RequestFailure>, now: Microseconds
-    ) {
-        guard let member = probes.removeValue(forKey: request) else { return }
-        if case .success = result, served[member] == nil { served[member] = now }
+    mutating func answered(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
+        guard let (member, kind) = probes.removeValue(forKey: request) else { return }
+        if case .success = result { served[member, default: []].insert(kind) }
+    }
+
+    /// What a member hasn't answered yet.
+    func owed(by member: Int) -> [Probe] {
+        Probe.allCases.filter { !(served[member]?.contains($0) ?? false) }
+    }
+}
+
+extension RecoveryWatch.Probe {
+    func request(_ id: RequestID) -> ClientRequest {
+        switch self {
+        case .read: return ClientRequest(id: id, kind: .barrier, body: [])
+        case .write:
+            var put = PutRequest()
+            put.key = Array("probe".utf8)[...]
+            var body: [UInt8] = []
+            put.encode(into: &body)
+            return ClientRequest(id: id, kind: .put, body: body)
+        }
     }
 }
 
@@ -101,17 +123,20 @@ extension World {
         restart(member)
     }
 
-    /// Asks a healed member for a write and, through it, a read, until it answers.
+    /// Asks a healed member for a read and a write until it has answered both.
     func probe(_ member: Member) {
-        guard phase == .recovery, recovery?.served[member.position] == nil else { return }
+        guard phase == .recovery, let owed = recovery?.owed(by: member.position), !owed.isEmpty
+        else { return }
         schedule(
             .probe(member.position), in: scenario.settings.raft.electionTimeoutMicroseconds / 5)
         guard let process = member.process, !process.replica.removedMemberIDs.contains(member.id),
             process.replica.configuration.value.contains(member.id)
         else { return }
-        let id = clients.newID()
-        recovery?.sent(id, to: member.position)
-        deliver(.requests([ClientRequest(id: id, kind: .barrier, body: [])]), to: member)
+        for kind in owed {
+            let id = clients.newID()
+            recovery?.sent(id, kind, to: member.position)
+            deliver(.requests([kind.request(id)]), to: member)
+        }
     }
 
     func checkRecovery() {
@@ -122,9 +147,10 @@ extension World {
                 throw Violation("Liveness", "no healed member leads: \(summaryOfHealed)")
             }
             for position in healed where isServing(members[position]) {
-                guard recovery.served[position] != nil else {
+                let owed = recovery.owed(by: position)
+                guard owed.isEmpty else {
                     throw Violation(
-                        "Liveness", "n\(position + 1) serves no reads: \(summaryOfHealed)")
+                        "Liveness", "n\(position + 1) answers no \(owed): \(summaryOfHealed)")
                 }
             }
         }
@@ -198,6 +224,9 @@ extension World {
                         "EveryCallIsAnswered",
                         "\(process.replica.waitingCalls) calls still wait at n\(member.id)")
                 }
+                guard process.replica.hasAnnouncedItself else {
+                    throw Violation("Convergence", "nobody knows where n\(member.id) is reached")
+                }
                 states.append(process.replica.stateBytes())
             }
             guard states.allSatisfy({ $0 == states[0] }) else {
@@ -219,7 +248,8 @@ extension World {
                 guard search.run() != .impossible else {
                     throw Violation(
                         "OrderSearch",
-                        "no order explains the answers about \(String(decoding: key, as: UTF8.self))")
+                        "no order explains the answers about \(String(decoding: key, as: UTF8.self))"
+                    )
                 }
             }
         }

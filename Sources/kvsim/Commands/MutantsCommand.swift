@@ -31,6 +31,7 @@
                 if result.caught.count < wanted { missed.append(bug.number) }
                 if let first = result.secondsToFirst { times.append(first) }
                 print(result.row(bug.number, bug.title))
+                fflush(nil)
             }
             times.sort()
             let median = times.isEmpty ? 0 : times[times.count / 2]

@@ -39,6 +39,7 @@ struct RunCommand: ParsableCommand {
                 if let violation = report.violation {
                     print("seed \(report.seed): \(violation.check): \(violation.detail)")
                     print("  \(([report.repetition] + arguments).joined(separator: " "))")
+                    fflush(nil)
                 }
             })
         let result = totals.withLock { $0 }

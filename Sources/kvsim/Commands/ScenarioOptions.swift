@@ -7,7 +7,8 @@ extension Simplification: ExpressibleByArgument {}
 struct ScenarioOptions: ParsableArguments {
     @Option(
         parsing: .upToNextOption,
-        help: "Leave these out: \(Simplification.allCases.map(\.rawValue).joined(separator: ", ")).")
+        help: "Leave these out: \(Simplification.allCases.map(\.rawValue).joined(separator: ", "))."
+    )
     var without: [Simplification] = []
 
     @Option(help: "End the faults after so many simulated milliseconds.")
