@@ -78,6 +78,20 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
 
+        .target(
+            name: "Fuzzing",
+            dependencies: [
+                "RaftCore", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2", "TestSupport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHPACK", package: "swift-nio-http2"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ]),
+        .executableTarget(
+            name: "kvfuzz",
+            dependencies: [
+                "Fuzzing", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
@@ -113,6 +127,12 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
+        .testTarget(
+            name: "FuzzingTests",
+            dependencies: [
+                "Fuzzing", "KVServer", "kvctl",
+                .product(name: "NIOCore", package: "swift-nio"),
+            ], exclude: ["Corpus"]),
         .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),
     ],
     swiftLanguageModes: [.v6]

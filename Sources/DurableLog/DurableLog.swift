@@ -133,7 +133,8 @@ public struct DurableLog: ~Copyable {
     private var segment: UInt64
     private var offset: Int
     private var segmentIsNew: Bool
-    /// Where the last batch ends; it is synced before the next one is written.
+    /// What the next batch says is synced: everything before it, or, in the first one after a
+    /// restart, everything before the batch that it says again.
     private var previousEnd: (segment: UInt64, offset: Int)
     private var readySegment: UInt64?
     private var isCreatingSegment = false
@@ -441,7 +442,6 @@ public struct DurableLog: ~Copyable {
         let headerByteCount = segmentIsNew ? LogFormat.sectorByteCount : 0
         if offset + headerByteCount + queue[0].frame.byteCount > settings.segmentByteCount {
             guard let next = readySegment else { return }  // Its creation is under way.
-            previousEnd = (segment, offset)
             segment = next
             offset = 0
             segmentIsNew = true

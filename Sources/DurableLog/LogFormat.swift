@@ -7,6 +7,9 @@ enum LogFormat {
     static let batchMagic: UInt32 = 0x3142_4C4D  // "MLB1"
     static let batchHeaderByteCount = 24
     static let batchTrailerByteCount = 36
+    /// Indexes, terms and the numbers of batches, segments and epochs never come near this, so that
+    /// counting on from one that was read can't overflow.
+    static let maxNumber: UInt64 = 1 << 62
 
     static func roundUpToSector(_ count: Int) -> Int {
         (count + sectorByteCount - 1) / sectorByteCount * sectorByteCount
@@ -102,6 +105,18 @@ package enum LogRecord: Equatable {
     case entry(LogEntry)
     case compaction(LogBase)
     case reset(LogBase)
+}
+
+extension LogRecord {
+    /// The largest index or term in it.
+    var largestNumber: UInt64 {
+        switch self {
+        case .vote(let vote): vote.term
+        case .truncation(let index): index
+        case .entry(let entry): max(entry.index, entry.term)
+        case .compaction(let base), .reset(let base): max(base.index, base.term)
+        }
+    }
 }
 
 /// A batch while it is put together, and the way back.

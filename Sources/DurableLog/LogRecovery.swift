@@ -1,8 +1,8 @@
 /// Where writing goes on after recovery.
-struct LogTail: Equatable, Sendable {
-    var segment: UInt64
-    var offset: Int
-    var nextBatchNumber: UInt64
+package struct LogTail: Equatable, Sendable {
+    package var segment: UInt64
+    package var offset: Int
+    package var nextBatchNumber: UInt64
     /// Where the last batch begins: everything before is synced for certain.
     var provenSegment: UInt64
     var provenOffset: Int
@@ -30,8 +30,8 @@ public struct RecoveredLog: Sendable {
     /// Index of the last entry, or of the base.
     public var lastIndex: UInt64 { entries.last?.index ?? base.index }
 
-    var epoch: UInt64
-    var tail: LogTail
+    package var epoch: UInt64
+    package var tail: LogTail
     var locations: BatchIndex
 }
 
@@ -103,9 +103,9 @@ public enum LogRecovery {
             throw .missing(
                 file: SegmentName.file(1), reason: "the directory has an identity but no log")
         }
-        for (position, number) in numbers.enumerated() where number != first + UInt64(position) {
+        for (position, number) in numbers.enumerated() where number != first &+ UInt64(position) {
             throw .missing(
-                file: SegmentName.file(first + UInt64(position)),
+                file: SegmentName.file(first &+ UInt64(position)),
                 reason: "later segments of the log exist")
         }
         return numbers
@@ -170,7 +170,7 @@ private struct Scan {
                 throw .foreign(
                     file: file, reason: "the segment belongs to another member or directory")
             }
-            guard header.number == number else {
+            guard header.number == number, number <= LogFormat.maxNumber else {
                 throw .corrupt(
                     file: file, offset: 0, reason: "it says it is segment \(header.number)")
             }
@@ -265,14 +265,17 @@ private struct Scan {
 
     /// Whether the frame was written when everything before the suspect place was synced.
     private func claims(_ batch: BatchFrame.Parsed) -> Bool {
-        (batch.syncedSegment, Int(batch.syncedOffset)) > end
+        (batch.syncedSegment, batch.syncedOffset) > (end.segment, UInt64(end.offset))
     }
 
     private mutating func take(
         _ batch: BatchFrame.Parsed, in bytes: [UInt8], segment: UInt64, offset: Int
     ) throws(LogError) {
         let file = SegmentName.file(segment)
-        guard let records = try? batch.records(in: bytes) else {
+        guard let records = try? batch.records(in: bytes),
+            max(batch.batchNumber, batch.epoch) <= LogFormat.maxNumber,
+            records.allSatisfy({ $0.largestNumber <= LogFormat.maxNumber })
+        else {
             throw .corrupt(file: file, offset: offset, reason: "a record in it makes no sense")
         }
         var range: ClosedRange<UInt64>?
@@ -280,13 +283,22 @@ private struct Scan {
         lastBatchResets = false
         for record in records {
             switch record {
-            case .vote(let recorded): vote = recorded
+            case .vote(let recorded):
+                guard recorded.term >= vote.term else {
+                    throw .corrupt(
+                        file: file, offset: offset,
+                        reason: "term \(recorded.term) follows term \(vote.term)")
+                }
+                vote = recorded
             case .truncation(let index):
                 provenIndex = min(provenIndex, index)
                 while let last = entries.last, last.index > index { entries.removeLast() }
                 locations.truncate(to: index)
                 range = range.flatMap { $0.lowerBound > index ? nil : $0.clamped(to: 0...index) }
             case .entry(let entry):
+                guard entry.index > 0 else {
+                    throw .corrupt(file: file, offset: offset, reason: "an entry has no index")
+                }
                 if let last = entries.last, entry.index != last.index + 1 {
                     throw .corrupt(
                         file: file, offset: offset,

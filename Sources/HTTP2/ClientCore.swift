@@ -3,9 +3,9 @@ import NIOCore
 
 /// gRPC on the client's side of an `Engine`: response heads are judged, and each call ends exactly
 /// once.
-struct ClientCore: ~Copyable {
+package struct ClientCore: ~Copyable {
     /// What the owner has to react to.
-    enum Event {
+    package enum Event {
         /// Everything received is used up.
         case needsBytes
         /// A message of an answer.
@@ -25,27 +25,27 @@ struct ClientCore: ~Copyable {
     }
 
     /// How a call ended.
-    enum Outcome: Equatable {
+    package enum Outcome: Equatable {
         /// The server's status and extra trailers.
         case answered(GRPCStatus, trailers: [ResponseField])
         /// No complete answer came.
         case failed(GRPCCallError)
     }
 
-    var engine: Engine<ResponseVerdict>
+    package var engine: Engine<ResponseVerdict>
     /// Calls that ended behind the event that was handed out last.
     private var finished = CircularBuffer<(tag: UInt64, outcome: Outcome)>()
 
-    init(limits: HTTP2Limits) {
+    package init(limits: HTTP2Limits) {
         engine = Engine(role: .client, limits: limits, parse: ResponseVerdict.parse)
         engine.start()
     }
 
     /// True if the server lets us open one more stream now.
-    var canOpenStream: Bool { engine.streams.count < engine.peerMaximumStreams }
+    package var canOpenStream: Bool { engine.streams.count < engine.peerMaximumStreams }
 
     /// The next event.
-    mutating func nextEvent() -> Event {
+    package mutating func nextEvent() -> Event {
         while true {
             if let (tag, outcome) = finished.popFirst() { return .finished(tag: tag, outcome) }
             switch engine.nextEvent() {

@@ -6,7 +6,7 @@ import NIOHPACK
 /// The owner calls `receive`, then `nextEvent` until it returns `.needsBytes`, reacts to each event
 /// with the `send…` methods, and at the end of the batch writes what `outbound` has gathered.
 /// `Parsed` is what the owner makes of a decoded header block.
-struct Engine<Parsed>: ~Copyable {
+package struct Engine<Parsed>: ~Copyable {
     /// Which end of the connection this is.
     enum Role {
         case server
@@ -53,9 +53,9 @@ struct Engine<Parsed>: ~Copyable {
 
     let role: Role
     let limits: HTTP2Limits
-    var reader: FrameReader
+    package var reader: FrameReader
     var decoder: HeaderDecoder<Parsed>
-    var streams = StreamTable()
+    package var streams = StreamTable()
     var recentlyReset = RecentlyReset()
     /// Frames to write; the owner takes it with `takeOutbound`.
     var outbound = ByteBuffer()
@@ -66,7 +66,7 @@ struct Engine<Parsed>: ~Copyable {
     var highestPeerStreamID: UInt32 = 0
     var nextLocalStreamID: UInt32 = 1
     var hasReceivedSettings = false
-    var failure: HTTP2ConnectionError?
+    package var failure: HTTP2ConnectionError?
     var shutdown = Shutdown.none
 
     var sendWindow = SendWindow(HTTP2Constant.defaultWindowBytes)
@@ -80,14 +80,14 @@ struct Engine<Parsed>: ~Copyable {
     var headerBlock: PartialHeaderBlock?
     var body: BodyCursor?
     /// Bytes of incomplete messages, all streams together.
-    var assemblyBytes = 0
+    package var assemblyBytes = 0
     /// Streams with unsent bytes, in turn.
     var ready = CircularBuffer<UInt32>()
     var drained = CircularBuffer<UInt32>()
     /// Bytes that wait in the streams' queues, all streams together.
-    var unsentBytes = 0
+    package var unsentBytes = 0
     /// False while the socket takes no more: DATA waits in the queues.
-    var isWritable = true
+    package var isWritable = true
 
     var controlGuard: FloodGuard
     var resetGuard: FloodGuard
@@ -152,7 +152,7 @@ struct Engine<Parsed>: ~Copyable {
 
     /// Takes bytes from the peer, after all events of earlier ones have been taken. The time only
     /// fills the flood limits.
-    mutating func receive(_ bytes: consuming ByteBuffer, nowNanoseconds: UInt64) {
+    package mutating func receive(_ bytes: consuming ByteBuffer, nowNanoseconds: UInt64) {
         guard failure == nil else { return }
         precondition(body == nil, "received before the events were taken")
         controlGuard.refill(nowNanoseconds: nowNanoseconds)
@@ -195,7 +195,7 @@ struct Engine<Parsed>: ~Copyable {
     }
 
     /// Starts a graceful end: no new streams from the peer, open ones go on.
-    mutating func beginShutdown() {
+    package mutating func beginShutdown() {
         guard case .none = shutdown, failure == nil else { return }
         shutdown = .announced
         outbound.writeGoAwayFrame(
@@ -211,8 +211,8 @@ struct Engine<Parsed>: ~Copyable {
     // MARK: Streams
 
     /// Ends a stream with an error code; unsent bytes are dropped.
-    mutating func resetStream(_ id: StreamID, _ code: HTTP2ErrorCode) {
-        guard let slot = streams.find(id.rawValue) else { return }
+    package mutating func resetStream(_ id: StreamID, _ code: HTTP2ErrorCode) {
+        guard failure == nil, let slot = streams.find(id.rawValue) else { return }
         writeReset(id.rawValue, code)
         removeStream(slot)
     }

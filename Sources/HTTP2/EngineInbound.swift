@@ -202,7 +202,7 @@ extension Engine {
     }
 
     /// The owner is done with bytes of messages that it was given (client only).
-    mutating func consume(_ id: StreamID, bytes: Int) {
+    package mutating func consume(_ id: StreamID, bytes: Int) {
         guard let slot = streams.find(id.rawValue) else { return }
         precondition(bytes <= streams[slot].unconsumedBytes, "consumed more than was given")
         streams[slot].unconsumedBytes -= bytes

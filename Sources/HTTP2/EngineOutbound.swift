@@ -4,7 +4,7 @@ import NIOCore
 /// it while the answer was being made.
 extension Engine {
     /// Opens a stream (client only), or nil when ids have run out.
-    mutating func openStream(tag: UInt64) -> StreamID? {
+    package mutating func openStream(tag: UInt64) -> StreamID? {
         precondition(role == .client, "a server opens no streams")
         guard nextLocalStreamID <= HTTP2Constant.maximumStreamID else { return nil }
         let id = nextLocalStreamID
@@ -17,7 +17,7 @@ extension Engine {
     }
 
     /// Sends a stream's first header block.
-    mutating func sendHeaders(_ id: StreamID, _ block: [UInt8], endStream: Bool) {
+    package mutating func sendHeaders(_ id: StreamID, _ block: [UInt8], endStream: Bool) {
         guard let slot = openSlot(id) else { return }
         sendHeaders(slot, block, endStream: endStream)
     }
@@ -25,7 +25,7 @@ extension Engine {
     /// Sends one gRPC message, which `write` appends to the buffer. `head` is sent before the
     /// stream's first message. Returns false when the stream is gone.
     @discardableResult
-    mutating func sendMessage(
+    package mutating func sendMessage(
         _ id: StreamID, head: [UInt8], endStream: Bool = false, _ write: (inout ByteBuffer) -> Void
     ) -> Bool {
         guard let slot = openSlot(id) else { return false }
@@ -51,7 +51,7 @@ extension Engine {
 
     /// Ends a stream with a header block, or with END_STREAM alone if the block is empty, after
     /// everything that is still unsent.
-    mutating func sendEnd(_ id: StreamID, _ block: [UInt8]) {
+    package mutating func sendEnd(_ id: StreamID, _ block: [UInt8]) {
         guard let slot = openSlot(id) else { return }
         if streams[slot].unsent != nil {
             streams[slot].unsentEnd = block
@@ -61,7 +61,7 @@ extension Engine {
     }
 
     /// Takes the gathered frames. Hand the buffer back with `recycleOutbound` when it is written.
-    mutating func takeOutbound() -> ByteBuffer {
+    package mutating func takeOutbound() -> ByteBuffer {
         var taken = ByteBuffer()
         swap(&taken, &outbound)
         return taken
@@ -69,7 +69,7 @@ extension Engine {
 
     /// Uses a written buffer again, if it is small. Clearing allocates only while somebody else
     /// still holds the bytes.
-    mutating func recycleOutbound(_ written: consuming ByteBuffer) {
+    package mutating func recycleOutbound(_ written: consuming ByteBuffer) {
         guard outbound.capacity == 0, written.capacity <= Self.keptOutboundBytes else { return }
         written.clear(minimumCapacity: written.capacity)
         outbound = written
@@ -77,8 +77,8 @@ extension Engine {
 
     /// Moves unsent bytes of the streams, one frame each in turn, to the outbound buffer as far as
     /// windows, socket and batch size allow.
-    mutating func pump() {
-        while isWritable, sendWindow.available > 0,
+    package mutating func pump() {
+        while failure == nil, isWritable, sendWindow.available > 0,
             outbound.readableBytes < limits.outboundBatchBytes, let id = ready.popFirst()
         {
             guard let slot = streams.find(id) else { continue }

@@ -2,8 +2,8 @@ import NIOCore
 
 /// Cuts received bytes into frames. A frame is handed out when all of it is there; its payload is a
 /// range of the buffer, so nothing is copied.
-struct FrameReader {
-    private(set) var buffer = ByteBuffer()
+package struct FrameReader {
+    package private(set) var buffer = ByteBuffer()
     private var remainingPreface: Int
     /// The frame handed out last stays readable in `buffer` until the next one is asked for.
     private var handedOutBytes = 0

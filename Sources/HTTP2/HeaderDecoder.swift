@@ -6,7 +6,7 @@ import NIOHPACK
 /// A busy client sends the same block over and over: once its headers are in the dynamic table, a
 /// request head is a handful of index bytes. As long as no block changes the table, equal bytes
 /// mean equal headers, so the block is compared instead of decoded and checked again.
-struct HeaderDecoder<Parsed> {
+package struct HeaderDecoder<Parsed> {
     private struct Remembered {
         let block: [UInt8]
         let opening: Bool
@@ -22,7 +22,7 @@ struct HeaderDecoder<Parsed> {
     private let parse: (HPACKHeaders, _ opening: Bool) -> Parsed
 
     /// `parse` makes of decoded fields what is remembered; it must depend on nothing else.
-    init(
+    package init(
         maximumHeaderListBytes: Int, parse: @escaping (HPACKHeaders, _ opening: Bool) -> Parsed
     ) {
         hpack = HPACKDecoder(
@@ -34,7 +34,7 @@ struct HeaderDecoder<Parsed> {
 
     /// Decodes the block in `range` of the buffer. `opening` tells a stream's first block from its
     /// trailers. A failure leaves the compression state unusable and must end the connection.
-    mutating func decode(
+    package mutating func decode(
         _ buffer: ByteBuffer, _ range: Range<Int>, opening: Bool
     ) throws(HTTP2ConnectionError) -> Parsed {
         for candidate in remembered

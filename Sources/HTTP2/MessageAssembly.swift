@@ -1,7 +1,7 @@
 import NIOCore
 
 /// Why the bytes of a stream are not gRPC messages that we take.
-enum MessageViolation: Equatable {
+package enum MessageViolation: Equatable {
     /// The compressed flag is set.
     case compressed
     /// The compressed flag is neither 0 nor 1.
@@ -15,19 +15,22 @@ enum MessageViolation: Equatable {
 }
 
 /// A gRPC message of which a part has come.
-struct MessageAssembly {
+package struct MessageAssembly {
     /// Prefix bytes so far, most significant first.
     private var prefix: UInt64 = 0
     private var prefixCount = 0
     /// The announced length, once the prefix is complete and checked.
     private var expectedBytes = 0
-    private(set) var bytes: [UInt8] = []
+    package private(set) var bytes: [UInt8] = []
+
+    /// An assembly between two messages.
+    package init() {}
 
     /// True between two messages.
-    var isEmpty: Bool { prefixCount == 0 }
+    package var isEmpty: Bool { prefixCount == 0 }
 
     /// What `take` did.
-    enum Taken {
+    package enum Taken {
         /// All bytes are used up and the message is not complete.
         case incomplete
         /// The message is complete; more bytes may be left.
@@ -38,7 +41,7 @@ struct MessageAssembly {
 
     /// Takes bytes from `range` of the buffer up to the end of one message and moves the range's
     /// start behind them.
-    mutating func take(
+    package mutating func take(
         from buffer: ByteBuffer, _ range: inout Range<Int>, maximumMessageBytes: Int
     ) -> Taken {
         if prefixCount < HTTP2Constant.messagePrefixBytes {

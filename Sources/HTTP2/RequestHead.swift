@@ -28,7 +28,7 @@ public final class RequestHead: Sendable {
 }
 
 /// What a block of request headers comes to.
-enum RequestVerdict {
+package enum RequestVerdict {
     /// A gRPC request, with the body length that `content-length` promises, or -1.
     case accepted(RequestHead, promisedBodyBytes: Int)
     /// HTTP that cannot be answered as gRPC, or gRPC that we don't serve: answered at once.

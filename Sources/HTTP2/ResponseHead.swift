@@ -2,7 +2,7 @@ import EtcdWire
 import NIOHPACK
 
 /// What a block of response headers comes to.
-enum ResponseVerdict {
+package enum ResponseVerdict {
     /// The answer begins; messages follow.
     case head
     /// An interim response (1xx); the real one follows.

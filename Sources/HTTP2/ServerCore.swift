@@ -3,9 +3,9 @@ import NIOCore
 
 /// gRPC on the server's side of an `Engine`: request heads are judged, what we don't serve is
 /// answered here, and the owner sees requests and messages only.
-struct ServerCore: ~Copyable {
+package struct ServerCore: ~Copyable {
     /// What the owner has to react to.
-    enum Event {
+    package enum Event {
         /// Everything received is used up.
         case needsBytes
         /// A request; give it a tag with `setTag`.
@@ -22,15 +22,15 @@ struct ServerCore: ~Copyable {
         case failed(HTTP2ConnectionError)
     }
 
-    var engine: Engine<RequestVerdict>
+    package var engine: Engine<RequestVerdict>
 
-    init(limits: HTTP2Limits) {
+    package init(limits: HTTP2Limits) {
         engine = Engine(role: .server, limits: limits, parse: RequestVerdict.parse)
         engine.start()
     }
 
     /// Sets the number that later events of the stream carry.
-    mutating func setTag(_ id: StreamID, _ tag: UInt64) {
+    package mutating func setTag(_ id: StreamID, _ tag: UInt64) {
         guard let slot = engine.streams.find(id.rawValue) else { return }
         engine.streams[slot].tag = tag
     }
@@ -41,7 +41,7 @@ struct ServerCore: ~Copyable {
     }
 
     /// The next event, after answering what needs no owner.
-    mutating func nextEvent() -> Event {
+    package mutating func nextEvent() -> Event {
         while true {
             switch engine.nextEvent() {
             case .needsBytes: return .needsBytes
@@ -123,12 +123,14 @@ struct ServerCore: ~Copyable {
 
     /// Sends one message of an answer; false when the stream is gone.
     @discardableResult
-    mutating func sendMessage(_ id: StreamID, _ write: (inout ByteBuffer) -> Void) -> Bool {
+    package mutating func sendMessage(
+        _ id: StreamID, _ write: (inout ByteBuffer) -> Void
+    ) -> Bool {
         engine.sendMessage(id, head: ResponseBlocks.head, write)
     }
 
     /// Ends an answer.
-    mutating func finish(
+    package mutating func finish(
         _ id: StreamID, _ status: GRPCStatus, trailers: [(name: String, value: String)]
     ) {
         guard let slot = engine.streams.find(id.rawValue) else { return }

@@ -63,11 +63,11 @@ struct Stream {
 /// Streams lie in slots of one array, so that they change in place. The index is a hash table with
 /// linear probing: ids come in ascending order and most streams are short, which a multiplication
 /// spreads well; the factor is drawn per process, so that a peer cannot choose ids that collide.
-struct StreamTable {
+package struct StreamTable {
     private static let keptSlots = 1_024
     private static let factor = UInt64.random(in: .min ... .max) | 1
 
-    private(set) var count = 0
+    package private(set) var count = 0
     private var slots: [Stream] = []
     private var freeSlots: [Int] = []
     /// Slot number + 1, or 0. The size is a power of two and at least twice the count.

@@ -150,9 +150,13 @@ public struct SnapshotDecoder: ~Copyable {
                 appliedIndex: try reader.integer(), appliedTerm: try reader.integer(),
                 stateHash: try reader.integer())
         }
-        guard header.revision >= 1, header.revision < .max, header.compactedRevision >= -1,
+        guard header.revision >= 1, header.compactedRevision >= -1,
             header.compactedRevision <= header.revision
         else { throw .invalid("revisions contradict each other") }
+        // Far from where counting on would overflow.
+        guard header.revision <= SnapshotFormat.maximumNumber,
+            max(header.appliedIndex, header.appliedTerm) <= UInt64(SnapshotFormat.maximumNumber)
+        else { throw .invalid("a number is out of bounds") }
         self.header = header
         loader = VersionLoader(
             revision: header.revision, compactedRevision: header.compactedRevision)

@@ -32,12 +32,14 @@
 //
 // A block of leases or versions ends with the first item that makes it 64 KiB or more.
 
-enum SnapshotFormat {
+package enum SnapshotFormat {
     static let version: UInt32 = 1
     /// Payload from which on a block of items is closed.
     static let blockBytes = 64 << 10
     /// The longest block a decoder accepts: far above any request, so above any version.
     static let maximumBlockBytes = 1 << 30
+    /// Indexes, terms and revisions that a decoder accepts, at most.
+    static let maximumNumber: Int64 = 1 << 62
     /// Bytes of a block that are not payload.
     static let blockOverhead = 4 + 1 + 8
 
@@ -53,7 +55,7 @@ enum SnapshotFormat {
     static let deletionFlag: UInt8 = 2
 
     /// The hash behind a block whose kind and payload are `bytes`.
-    static func hash(previous: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    package static func hash(previous: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
         var hasher = StateHasher()
         hasher.combine(previous)
         hasher.combine(bytes)

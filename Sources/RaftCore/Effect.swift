@@ -23,6 +23,8 @@ public enum Effect: Equatable, Sendable {
     case following(leader: MemberID?, term: Term)
     /// The leader's log holds another history under the same index and term: stop.
     case diverged(index: LogIndex, leader: MemberID)
+    /// The member sent what none that keeps to the protocol sends; nothing came of it.
+    case peerFault(MemberID, reason: String)
 }
 
 /// One atomic, ordered write to the member's log stream.

@@ -2,6 +2,10 @@
 extension Raft {
     mutating func receive(_ message: Message, now: Microseconds) {
         precondition(message.to == id, "a message for another member")
+        if let reason = impossibility(in: message) {
+            pending.effects.append(.peerFault(message.from, reason: reason))
+            return
+        }
         switch message.body {
         case .preVoteRequest(let request):
             receivePreVoteRequest(request, message: message, now: now)
@@ -22,6 +26,49 @@ extension Raft {
             return
         }
         receiveCurrent(message, now: now)
+    }
+
+    /// What no member sends that keeps to the protocol and has its disk; nil for everything else.
+    /// Looked for before anything changes, so that a broken member can't break this one.
+    private func impossibility(in message: Message) -> String? {
+        guard message.term >= term else { return nil }
+        switch message.body {
+        case .append(let append):
+            if let last = append.entries.last, last.term > message.term {
+                return "an entry of term \(last.term) comes from a leader of term \(message.term)"
+            }
+            if let index = conflictWithCommitted(append) {
+                return "entry \(index) is committed, and another one should take its place"
+            }
+            return secondLeader(message)
+        case .heartbeat: return secondLeader(message)
+        case .appendResponse(let response):
+            guard case .rejected(0, _, _) = response.outcome else { return nil }
+            return "an append behind nothing was rejected"
+        case .preVoteRequest, .preVoteResponse, .voteRequest, .voteResponse, .heartbeatResponse,
+            .timeoutNow, .readIndexRequest, .readIndexResponse:
+            return nil
+        }
+    }
+
+    /// There is at most one leader in a term (thesis 3.4).
+    private func secondLeader(_ message: Message) -> String? {
+        guard message.term == term, let leader, leader != message.from else { return nil }
+        return "\(leader) leads term \(term) already"
+    }
+
+    /// The first entry of an append that contradicts a committed one (thesis 3.6.3).
+    private func conflictWithCommitted(_ append: Message.Append) -> LogIndex? {
+        guard append.previous.index < commitIndex, append.lastIndex > commitIndex,
+            append.previous.index >= log.base.index,
+            log.term(at: append.previous.index) == append.previous.term
+        else { return nil }
+        var index = append.previous.index
+        for entry in append.entries.prefix(Int(commitIndex - index)) {
+            index += 1
+            if log.term(at: index) != entry.term { return index }
+        }
+        return nil
     }
 
     /// A leader of a past term learns from the answer's term that it was deposed.

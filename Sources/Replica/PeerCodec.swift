@@ -23,7 +23,7 @@ package enum PeerCodec {
 
     // MARK: - Writing
 
-    static func encode(_ message: PeerMessage) -> [UInt8] {
+    package static func encode(_ message: PeerMessage) -> [UInt8] {
         var writer = FrameWriter()
         switch message {
         case .raft(let raft, let entryBytes): encode(raft, entryBytes, into: &writer)
@@ -163,7 +163,7 @@ package enum PeerCodec {
         let message: PeerMessage
         switch tag {
         case .forward:
-            let term = try reader.take(Term.self)
+            let term = try reader.takeNumber()
             let count = try reader.takeCount(minimumBytes: 4)
             var envelopes: [[UInt8]] = []
             envelopes.reserveCapacity(count)
@@ -186,7 +186,7 @@ package enum PeerCodec {
         case .preVoteRequest, .preVoteResponse, .voteRequest, .voteResponse, .append,
             .appendResponse, .heartbeat, .heartbeatResponse, .timeoutNow, .readIndexRequest,
             .readIndexResponse:
-            let term = try reader.take(Term.self)
+            let term = try reader.takeNumber()
             var entryBytes: [[UInt8]] = []
             let body = try decodeBody(tag, &reader, entryBytes: &entryBytes)
             message = .raft(
@@ -207,9 +207,9 @@ package enum PeerCodec {
                 context: context,
                 outcome: .alive(
                     secondsLeft: try reader.take(Int64.self),
-                    granted: try reader.take(Int64.self), index: try reader.take(UInt64.self)))
+                    granted: try reader.take(Int64.self), index: try reader.takeNumber()))
         case 1:
-            return .init(context: context, outcome: .gone(index: try reader.take(UInt64.self)))
+            return .init(context: context, outcome: .gone(index: try reader.takeNumber()))
         case 2: return .init(context: context, outcome: .notLeader)
         case let other: throw PeerFault(reason: "unknown lease answer \(other)")
         }
@@ -228,7 +228,7 @@ package enum PeerCodec {
         case .heartbeat:
             return .heartbeat(
                 .init(
-                    commitIndex: try reader.take(LogIndex.self),
+                    commitIndex: try reader.takeNumber(),
                     round: try reader.take(UInt64.self)))
         case .heartbeatResponse:
             return .heartbeatResponse(
@@ -238,7 +238,7 @@ package enum PeerCodec {
         case .readIndexResponse:
             let context = try reader.take(UInt64.self)
             let isKnown = try reader.takeBool()
-            let index = try reader.take(LogIndex.self)
+            let index = try reader.takeNumber()
             return .readIndexResponse(context: context, index: isKnown ? index : nil)
         case .forward, .forwardRefused, .leaseCall, .leaseAnswer:
             preconditionFailure("these are decoded before")
@@ -249,7 +249,7 @@ package enum PeerCodec {
         _ reader: inout FrameReader
     ) throws(PeerFault) -> Message.VoteRequest {
         Message.VoteRequest(
-            lastIndex: try reader.take(LogIndex.self), lastTerm: try reader.take(Term.self),
+            lastIndex: try reader.takeNumber(), lastTerm: try reader.takeNumber(),
             isTransfer: try reader.takeBool())
     }
 
@@ -257,21 +257,18 @@ package enum PeerCodec {
         _ reader: inout FrameReader, entryBytes: inout [[UInt8]]
     ) throws(PeerFault) -> Message.Append {
         let previous = LogPosition(
-            index: try reader.take(LogIndex.self), term: try reader.take(Term.self),
+            index: try reader.takeNumber(), term: try reader.takeNumber(),
             chain: try reader.take(UInt64.self))
-        let commitIndex = try reader.take(LogIndex.self)
+        let commitIndex = try reader.takeNumber()
         let round = try reader.take(UInt64.self)
         let count = try reader.takeCount(minimumBytes: 12)
-        guard previous.index <= .max - UInt64(count) else {
-            throw PeerFault(reason: "an append passes the last possible index")
-        }
         var entries: [EntryMetadata] = []
         entries.reserveCapacity(count)
         entryBytes.reserveCapacity(count)
         var configurations: [ConfigurationEntry] = []
         var lastTerm = previous.term
         for position in 0..<count {
-            let term = try reader.take(Term.self)
+            let term = try reader.takeNumber()
             guard term >= lastTerm else { throw PeerFault(reason: "terms decrease in an append") }
             lastTerm = term
             let bytes = try reader.takeBytes()
@@ -312,11 +309,11 @@ package enum PeerCodec {
         let wantsCommits = try reader.takeBool()
         let outcome: Message.AppendResponse.Outcome
         switch try reader.take(UInt8.self) {
-        case 0: outcome = .matched(try reader.take(LogIndex.self))
+        case 0: outcome = .matched(try reader.takeNumber())
         case 1:
             outcome = .rejected(
-                previous: try reader.take(LogIndex.self),
-                hintIndex: try reader.take(LogIndex.self), hintTerm: try reader.take(Term.self))
+                previous: try reader.takeNumber(),
+                hintIndex: try reader.takeNumber(), hintTerm: try reader.takeNumber())
         case let other: throw PeerFault(reason: "unknown append outcome \(other)")
         }
         return .init(outcome: outcome, round: round, wantsCommits: wantsCommits)
@@ -367,6 +364,14 @@ private struct FrameReader {
         return frame.withUnsafeBytes {
             Value(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: Value.self))
         }
+    }
+
+    /// An index or a term. None comes near the end of its range, and counting on from one that was
+    /// read must not overflow.
+    mutating func takeNumber() throws(PeerFault) -> UInt64 {
+        let number = try take(UInt64.self)
+        guard number <= 1 << 62 else { throw PeerFault(reason: "\(number) is no index or term") }
+        return number
     }
 
     mutating func takeBool() throws(PeerFault) -> Bool {

@@ -37,10 +37,29 @@ public struct RecoveredReplica: Sendable {
             throw .corrupt(
                 file: "the log", offset: 0, reason: "the membership in its base is unreadable")
         }
+        try checkTerms(log)
         let snapshot = try newestSnapshot(&disk, log: log, identity: identity, limits: limits)
         return RecoveredReplica(
             identity: identity, log: log, snapshot: snapshot, limits: limits,
             membership: membership)
+    }
+
+    /// Terms only grow in a log, and none is newer than the recorded one (thesis 3.3).
+    private static func checkTerms(_ log: RecoveredLog) throws(LogError) {
+        var term = log.base.term
+        for entry in log.entries {
+            guard entry.term >= term else {
+                throw .corrupt(
+                    file: "the log", offset: 0,
+                    reason: "entry \(entry.index) has an older term than the one before it")
+            }
+            term = entry.term
+        }
+        guard term <= log.vote.term else {
+            throw .corrupt(
+                file: "the log", offset: 0,
+                reason: "its last term is \(term), the recorded one \(log.vote.term)")
+        }
     }
 
     /// The newest snapshot that the log leads up to. One that lies behind the log's end was
@@ -63,7 +82,13 @@ public struct RecoveredReplica: Sendable {
                 limits: limits)
             let position = LogPosition(
                 index: index, term: snapshot.base.term, chain: snapshot.base.chain)
-            if positions[Int(index - log.base.index)] == position { found = snapshot }
+            guard positions[Int(index - log.base.index)] == position else { continue }
+            guard (try? snapshot.mark) != nil else {
+                throw .corrupt(
+                    file: SnapshotName.file(index), offset: 0,
+                    reason: "the membership in its header is unreadable")
+            }
+            found = snapshot
         }
         if found == nil, log.base.index > 0 {
             throw .missing(

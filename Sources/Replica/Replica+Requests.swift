@@ -217,7 +217,8 @@ extension Replica {
     mutating func proposeForwarded(_ envelopes: [[UInt8]], term: Term, from peer: MemberID) {
         var refused: [UInt64] = []
         for entry in envelopes {
-            guard let envelope = try? Envelope(decoding: entry), envelope.origin.member == peer
+            guard let envelope = try? Envelope(decoding: entry), envelope.origin.member == peer,
+                envelope.kind.isForwarded
             else {
                 effects.append(.peerFault(peer, PeerFault(reason: "a forwarded entry is invalid")))
                 return
@@ -293,6 +294,19 @@ extension Replica {
 
     mutating func fail(_ request: RequestID, _ error: EtcdError, detail: String) {
         effects.append(.fail(request, RequestFailure(error, detail: detail)))
+    }
+}
+
+extension EntryKind {
+    /// Whether a follower may ask the leader to propose such an entry. The rest is the leader's own:
+    /// what consensus itself must know of, and what its clock decides.
+    fileprivate var isForwarded: Bool {
+        switch self {
+        case .put, .deleteRange, .txn, .compact, .leaseGrant, .leaseRevoke, .leaseCheckpoint,
+            .memberAttributes:
+            true
+        case .noop, .leaseExpiry, .configuration, .alarm, .auth, .clusterVersion: false
+        }
     }
 }
 

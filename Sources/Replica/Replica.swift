@@ -328,6 +328,8 @@ public struct Replica: ~Copyable {
         case .following(let leader, let term): leaderChanged(to: leader, term: term)
         case .diverged(let index, let leader):
             stop(.diverged(index: index, leader: leader))
+        case .peerFault(let peer, let reason):
+            effects.append(.peerFault(peer, PeerFault(reason: reason)))
         }
     }
 

@@ -312,4 +312,41 @@ struct ReadBackTests {
         #expect(reopened.base == LogBase(index: 50, term: 1, chain: 3, configuration: [4]))
         #expect(reopened.entries == (51...60).map { entry($0, size: 900) })
     }
+
+    @Test("the last batch may vanish after a restart: the next one says it again")
+    func unsyncedBatchShownFromMemory() throws {
+        var disk = try freshDisk()
+        var driver = LogDriver(
+            opening: disk, recovered: try LogRecovery.open(&disk, identity: testIdentity))
+        driver.log.append(.init(entries: [entry(1)]), token: 1, commitIndex: 0)
+        driver.settle()
+        driver.log.append(.init(entries: [entry(2), entry(3)]), token: 2, commitIndex: 0)
+        driver.settle()
+        // The sync of that batch failed, the process was started again, and the system showed it.
+        disk = driver.disk
+        let shown = try LogRecovery.open(&disk, identity: testIdentity)
+        #expect(shown.provenIndex == 1 && shown.lastIndex == 3)
+        var restarted = LogDriver(opening: disk, recovered: shown)
+        restarted.log.append(.init(entries: [entry(4)]), token: 1, commitIndex: 0)
+        restarted.settle()
+        // The power fails: what never reached the platters is garbage now.
+        disk = restarted.disk
+        let file = "log-0000000000000001"
+        let place = try batchOffset(holding: entry(2), in: &disk, file)
+        disk.flipBit(in: file, at: place + 30)
+        let after = try LogRecovery.open(&disk, identity: testIdentity)
+        #expect(after.entries == (1...4).map { entry($0) })
+    }
+
+    /// Offset of the first batch that holds an entry's bytes.
+    private func batchOffset(
+        holding entry: LogEntry, in disk: inout MemoryDisk, _ file: String
+    ) throws -> Int {
+        let size = try disk.byteCount(of: file)!
+        let bytes = try disk.read(file, offset: 0, byteCount: size)
+        let offset = stride(from: 512, to: size, by: 512).first { start in
+            bytes[start..<start + 512].contains(entry.bytes)
+        }
+        return try #require(offset)
+    }
 }

@@ -77,6 +77,7 @@ struct RaftCluster {
                 note("n\(id) follows \(leader.map { "n\($0)" } ?? "nobody") in term \(term)")
             case .diverged(let index, let leader):
                 note("n\(id) differs from n\(leader) at \(index)")
+            case .peerFault(let peer, let reason): note("n\(id) blames n\(peer): \(reason)")
             }
         }
         if !nodes[id]!.holdsDisk { sync(id) }

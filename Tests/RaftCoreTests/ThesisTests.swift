@@ -187,6 +187,27 @@ struct ThesisTests {
         #expect(cluster[1].commitIndex == 2)
     }
 
+    @Test("4.2.2: a member that an uncommitted entry removes campaigns, without counting itself")
+    func removedCandidate() {
+        var cluster = elected(voters: 2)
+        // The entry that leaves only n2 stays with n1, which then loses its leadership.
+        _ = cluster.propose(1, Configuration(voters: [2]))
+        _ = cluster.takeMessages()
+        cluster.pass(3_000_000)
+        cluster.timeout(1)
+        _ = cluster.takeMessages()
+        #expect(cluster[1].role == .follower && cluster[1].lastIndex > cluster[2].lastIndex)
+        cluster.pass(3_000_000)
+        cluster.timeout(1)
+        #expect(cluster[1].role == .preCandidate, "its own vote is no quorum")
+        cluster.deliver()
+        #expect(cluster[2].commitIndex == 2, "n2 learned from n1 that it is alone")
+        cluster.pass(3_000_000)
+        cluster.timeout(2)
+        cluster.deliver()
+        #expect(cluster[2].isLeader)
+    }
+
     @Test("6.2: a leader that hears no majority for an election timeout steps down")
     func checkQuorum() {
         var cluster = elected()
@@ -242,6 +263,16 @@ struct ThesisTests {
 
 @Suite("Bookkeeping")
 struct BookkeepingTests {
+    @Test("what recovery writes once more isn't durable before it says so")
+    func recoveryWrite() {
+        var queue = DurabilityQueue(durableIndex: 3, lastIndex: 5)
+        #expect(queue.durableIndex == 3 && queue.handedIndex == 5)
+        #expect(!queue.isHardStateDurable && !queue.isIdle)
+        queue.complete(token: DurabilityQueue.recoveryToken)
+        #expect(queue.durableIndex == 5)
+        #expect(queue.isHardStateDurable && queue.isIdle)
+    }
+
     @Test("a truncation lowers what writes under way may claim")
     func asynchronousABA() {
         var queue = DurabilityQueue(durableIndex: 4, lastIndex: 4)

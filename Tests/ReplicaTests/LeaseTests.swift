@@ -1,7 +1,8 @@
 import DurableLog
 import RaftCore
-import Replica
 import Testing
+
+@testable import Replica
 
 @Suite("Leases in a cluster")
 struct LeaseTests {
@@ -235,5 +236,14 @@ struct SnapshotTests {
 
     private func snapshots(_ cluster: TestCluster, on position: Int) throws -> Int {
         try cluster.nodes[position].disk.list().compactMap(SnapshotName.index).count
+    }
+
+    @Test("a checkpoint takes no part of a second away")
+    func checkpointRounding() {
+        var clock = LeaseClock()
+        clock.start(now: 0, checkpointEvery: 1_000_000)
+        clock.set(7, deadline: 4_900_000, hasCheckpoint: false)
+        let taken = clock.takeCheckpoint(now: 1_000_000)
+        #expect(taken.map(\.secondsLeft) == [4], "3.9 seconds are left")
     }
 }

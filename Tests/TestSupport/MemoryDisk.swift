@@ -2,8 +2,8 @@ import DurableLog
 
 /// A disk with a volatile and a durable image, crashed at will: unsynced sectors are kept, dropped
 /// or garbled one by one; names change durably only with the directory.
-public struct MemoryDisk: Disk {
-    struct File {
+public struct MemoryDisk: Disk, Sendable {
+    struct File: Sendable {
         var volatile: [UInt8] = []
         var durable: [UInt8] = []
     }

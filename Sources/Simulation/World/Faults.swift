@@ -10,6 +10,7 @@ enum FaultKind: CaseIterable {
     case link
     case transfer
     case membership
+    case wipe
     case clockJump
     case fullDisk
 }
@@ -33,6 +34,7 @@ struct Faults {
         case .link: mean = scenario.network.faultEveryMicroseconds
         case .transfer: mean = scenario.machine.transferEveryMicroseconds
         case .membership: mean = scenario.machine.membershipEveryMicroseconds
+        case .wipe: mean = 5 * scenario.machine.membershipEveryMicroseconds
         case .clockJump: mean = scenario.machine.jumps ? 10_000_000 : 0
         case .fullDisk: mean = scenario.disk.failuresPerMillion > 0 ? 20_000_000 : 0
         }
@@ -57,6 +59,7 @@ extension World {
         case .link: strikeLink()
         case .transfer: handOver()
         case .membership: changeMembership()
+        case .wipe: wipe()
         case .clockJump:
             if let member = faults.random.pick(runningMembers) {
                 let ahead = faults.random.draw(UInt64(1_000)...5_000_000)
@@ -115,11 +118,29 @@ extension World {
             let files = try? member.disk.list(), let file = faults.random.pick(files),
             let size = try? member.disk.byteCount(of: file), size > 0
         else { return }
-        member.isDamaged = true
-        let sectors = (size + SimulatedDisk.sectorBytes - 1) / SimulatedDisk.sectorBytes
+        // Rot in the last batch can't be told from a torn write until the next one, or the marker of
+        // an idle log, is behind it.
+        let end = file == member.lastBatch.file ? member.lastBatch.offset : size
+        let sectors = (end + SimulatedDisk.sectorBytes - 1) / SimulatedDisk.sectorBytes
+        guard sectors > 0 else { return }
         let sector = faults.random.index(min(sectors, faults.random.chance(700) ? 8 : sectors))
+        member.isDamaged = true
         tell("sector \(sector) of n\(member.id)'s \(file) rots")
         member.disk.rot(file, sector: sector)
+    }
+
+    /// Destroys a whole directory, where a majority of the voters stays whole. The operator removes
+    /// the member some time and adds another under a new id.
+    private func wipe() {
+        guard let leader = leadingMember else { return }
+        let voters = leader.process!.replica.configuration.value.voters
+        let lost = voters.count { members[Int($0) - 1].condition.isHalted }
+        guard let victim = faults.random.pick(runningMembers), lost + 1 <= (voters.count - 1) / 2
+        else { return }
+        tell("n\(victim.id)'s disk is lost")
+        crash(victim, losesPower: true)
+        victim.condition = .halted("its disk was lost")
+        victim.platter = PlatterAccount()
     }
 
     private func strikeWithPause() {
@@ -196,10 +217,16 @@ extension World {
             members: process.replica.status.members.map {
                 .init(id: $0.id, peerURLs: $0.peerURLs, role: $0.role)
             }, removedIDs: process.replica.removedMemberIDs)
+        let lost = record.members.map(\.id).filter { members[Int($0) - 1].condition.isHalted }
         let learners = record.members.filter { $0.role != .voter }.map(\.id)
         let voters = record.members.filter { $0.role == .voter }.map(\.id)
         let change: String
-        if let learner = faults.random.pick(learners), faults.random.chance(600) {
+        if let gone = lost.first {
+            change = "remove n\(gone), whose disk is lost"
+            record = MembershipRecord(
+                members: record.members.filter { $0.id != gone },
+                removedIDs: record.removedIDs + [gone])
+        } else if let learner = faults.random.pick(learners), faults.random.chance(600) {
             change = "promote n\(learner)"
             record.setRole(.voter, of: learner)
         } else if record.members.count > 1,

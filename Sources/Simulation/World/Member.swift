@@ -24,6 +24,8 @@ final class Member {
     /// Disk calls that made the directory.
     let firstCall: Int
     var platter = PlatterAccount()
+    /// Where the newest batch of the log was written.
+    var lastBatch: (file: String, offset: Int) = ("", 0)
     var clock: SimulatedClock
     var process: Process?
     var condition: Condition = .down

@@ -122,6 +122,7 @@ public struct Scenario: Sendable {
         drawDisk(&random)
         drawMachine(&random)
         drawWork(&random)
+        if random.chance(250) { becomeStormy(&random) }
         if seed % Self.singleKeySeeds == 0 {
             work.singleKeysOnly = true
             work.weights = .singleKeys
@@ -130,6 +131,18 @@ public struct Scenario: Sendable {
 
     /// One seed in so many is searched for an order.
     static let singleKeySeeds: UInt64 = 40
+
+    /// Leaders come and go several times a second, and leave ends of logs behind that nobody else has.
+    private mutating func becomeStormy(_ random: inout RandomStream) {
+        settings.raft.electionTimeoutMicroseconds = random.draw(UInt64(100_000)...300_000)
+        settings.raft.heartbeatIntervalMicroseconds =
+            settings.raft.electionTimeoutMicroseconds / random.draw(UInt64(4)...8)
+        network.faultEveryMicroseconds = random.draw(UInt64(100_000)...800_000)
+        machine.crashEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
+        machine.pauseEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
+        work.callsPerSecond = 40
+        faultMicroseconds = 30_000_000
+    }
 
     private mutating func drawSettings(_ random: inout RandomStream) {
         let election = random.draw(UInt64(300_000)...1_000_000)

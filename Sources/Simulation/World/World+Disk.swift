@@ -38,9 +38,10 @@ extension World {
         for step in operation.steps.prefix(steps) {
             let single = DiskOperation(id: operation.id, lane: operation.lane, steps: [step])
             var records: [LogRecord]?
-            if case .write(let file, _, let bytes) = step {
+            if case .write(let file, let offset, let bytes) = step {
                 records = LogInspection.records(
                     in: bytes, writtenTo: file, directory: member.identity.directoryID)
+                if records != nil { member.lastBatch = (file, offset) }
             }
             let completion = single.perform(on: &member.disk)
             if let records { noteWritten(records, of: member) }

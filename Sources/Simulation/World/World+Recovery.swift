@@ -81,10 +81,14 @@ extension World {
             if !configurations.contains(configuration) { configurations.append(configuration) }
         }
         if configurations.isEmpty {
-            for member in members where !member.condition.isHalted { start(member) }
+            for member in members where !member.condition.isHalted && !member.isDamaged {
+                start(member)
+            }
             configurations = members.compactMap { $0.process?.replica.configuration.value }
         }
-        let healthy = members.indices.filter { !members[$0].condition.isHalted }
+        let healthy = members.indices.filter {
+            !members[$0].condition.isHalted && !members[$0].isDamaged
+        }
         var chosen: [Int] = []
         for position in random.shuffled(healthy) {
             let isEnough = configurations.allSatisfy { configuration in
