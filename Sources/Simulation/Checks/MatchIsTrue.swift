@@ -28,7 +28,10 @@ struct MatchIsTrue {
                 if match == before.match { continue }
             }
             counted[pair] = (term, match)
-            guard match > 0, let log = platters(peer), log.base.index < match else { continue }
+            // An answer that was long under way speaks of a log that a newer leader may have cut.
+            guard match > 0, let log = platters(peer), log.base.index < match,
+                log.vote.term <= term
+            else { continue }
             let mine = member.position(at: match)
             guard mine == nil || log.position(at: match) == mine else {
                 throw Violation(

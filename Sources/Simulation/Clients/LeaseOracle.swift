@@ -26,10 +26,14 @@ struct LeaseOracle {
     /// The leases granted last, ended or not, ascending.
     func recent(_ count: Int) -> [Int64] { Array(leases.keys.sorted().suffix(count)) }
 
-    /// When the last lease must have ended if nobody renews one, for a clock at its slowest.
-    func lastEnd(slack: Microseconds) -> Microseconds {
-        leases.values.filter { $0.endedAt == nil }
-            .map { $0.renewedAt + Microseconds($0.seconds) * 1_020_000 + slack }.max() ?? 0
+    /// When the last lease must have ended if nobody renews one: a new leader may grant each its full
+    /// time once more, on a clock that runs as slow as clocks may here.
+    func lastEnd(newestLeadership: Microseconds) -> Microseconds {
+        leases.values.filter { $0.endedAt == nil }.map { lease in
+            let time = Microseconds(lease.seconds) * 1_000_000
+            return max(lease.renewedAt, newestLeadership) + time
+                + time / 1_000_000 * (driftPerMillion + driftPerMillion / 10)
+        }.max() ?? 0
     }
 
     // MARK: - The log

@@ -139,15 +139,15 @@ extension World {
         else { return }
         tell("n\(victim.id)'s disk is lost")
         crash(victim, losesPower: true)
+        // Its account stays: what it acknowledged it held when it said so.
         victim.condition = .halted("its disk was lost")
-        victim.platter = PlatterAccount()
     }
 
     private func strikeWithPause() {
         guard let member = faults.random.pick(runningMembers) else { return }
         let pause = faults.random.draw(UInt64(10_000)...4_000_000)
         tell("n\(member.id) pauses for \(pause / 1_000) ms")
-        member.pausedUntil = max(member.pausedUntil, now + pause)
+        self.pause(member, until: now + pause)
     }
 
     // MARK: - Links

@@ -32,6 +32,8 @@ final class Member {
     /// Counts the processes; what belongs to an earlier one is void.
     var boot: UInt64 = 0
     var pausedUntil: Microseconds = 0
+    /// What happened during a pause, in order.
+    var putOff: [World.Event] = []
     /// When the next `.timer` is scheduled.
     var wakesAt: Microseconds = .max
     /// Operations that wait for their lane or are under way; the first one is.

@@ -39,6 +39,7 @@ extension World {
                     from: member.position, boot: member.boot, to: Int(peer) - 1, file: file,
                     term: term), in: random.draw(UInt64(1_000)...30_000))
         case .leaderChanged(let leader, let term):
+            if leader == member.id { newestLeadership = now }
             let name =
                 leader == member.id ? "leads" : leader.map { "follows n\($0)" } ?? "has no leader"
             tell("n\(member.id) \(name) in term \(term)")

@@ -75,20 +75,14 @@ extension World {
 
     /// Members that are a majority in every configuration a healthy member might go by.
     private func chooseMajority() -> [Int] {
+        // A member that is down may go by a configuration that no other one knows.
+        for member in members where !member.isRunning { repair(member) }
         var configurations: [Configuration] = []
         for member in members where member.isRunning {
             let configuration = member.process!.replica.configuration.value
             if !configurations.contains(configuration) { configurations.append(configuration) }
         }
-        if configurations.isEmpty {
-            for member in members where !member.condition.isHalted && !member.isDamaged {
-                start(member)
-            }
-            configurations = members.compactMap { $0.process?.replica.configuration.value }
-        }
-        let healthy = members.indices.filter {
-            !members[$0].condition.isHalted && !members[$0].isDamaged
-        }
+        let healthy = members.indices.filter { members[$0].isRunning && !members[$0].isDamaged }
         var chosen: [Int] = []
         for position in random.shuffled(healthy) {
             let isEnough = configurations.allSatisfy { configuration in
@@ -115,7 +109,7 @@ extension World {
                 for other in members.indices where other != member.position {
                     network.cut(from: other, to: member.position)
                 }
-            default: if member.isRunning { member.pausedUntil = .max }
+            default: if member.isRunning { pause(member, until: .max) }
             }
         }
     }
@@ -123,8 +117,9 @@ extension World {
     private func repair(_ member: Member) {
         member.disk.failuresPerMillion = 0
         member.disk.isFull = false
-        if member.pausedUntil > now { member.pausedUntil = now }
-        restart(member)
+        member.pausedUntil = now
+        schedule(.resume(member.position), in: 0)
+        if member.condition == .down, !member.isDamaged { start(member) }
     }
 
     /// Asks a healed member for a read and a write until it has answered both.
@@ -187,6 +182,7 @@ extension World {
 
     func beQuiet() {
         phase = .quiet
+        quietStart = now
         for position in clients.watchers.indices {
             let watcher = clients.watchers[position]
             if watcher.isOpen, watcher.isPaused, healed.contains(watcher.member) {
@@ -200,9 +196,16 @@ extension World {
     /// under way has arrived.
     var quietEnd: Microseconds {
         let timeout = scenario.settings.raft.electionTimeoutMicroseconds
-        // A leader grants an election timeout on top, and another leader may do so once more.
-        let leases = clients.oracle.leases.lastEnd(slack: 0)
-        return max(now, leases) + 4 * timeout + Self.clientPatienceMicroseconds + 1_000_000
+        // A leader grants an election timeout on top.
+        let leases = clients.oracle.leases.lastEnd(newestLeadership: newestLeadership)
+        let calls = quietStart + Self.clientPatienceMicroseconds
+        return max(leases, calls) + 2 * timeout + 1_000_000
+    }
+
+    /// Goes on until nothing is owed any more; calls under way may still grant leases, and leaders
+    /// may change.
+    func runUntilQuiet() {
+        while violation == nil, quietEnd > now { runUntil(quietEnd) }
     }
 
     func checkConvergence() {

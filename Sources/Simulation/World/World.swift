@@ -24,6 +24,7 @@ public final class World {
         case fault(FaultKind)
         case healLink(from: Int, to: Int)
         case start(member: Int)
+        case resume(Int)
         case probe(Int)
     }
     enum LinkNews {
@@ -50,6 +51,9 @@ public final class World {
     /// The members that were healed for good.
     var healed: [Int] = []
     var recovery: RecoveryWatch?
+    var quietStart: Microseconds = 0
+    /// When a member last became leader.
+    var newestLeadership: Microseconds = 0
     private(set) var violation: Violation?
     /// Events handled.
     public private(set) var eventCount = 0
@@ -108,7 +112,7 @@ public final class World {
         runUntil(recovery?.deadline ?? now)
         checkRecovery()
         beQuiet()
-        runUntil(quietEnd)
+        runUntilQuiet()
         checkConvergence()
         return RunResult(
             seed: seed, violation: violation, traceHash: trace.hash, events: eventCount,
@@ -160,6 +164,7 @@ public final class World {
         case .fault(let kind): strike(kind)
         case .healLink(let from, let to): healLink(from: from, to: to)
         case .start(let position): restart(members[position])
+        case .resume(let position): resume(members[position])
         case .probe(let position): probe(members[position])
         }
     }
@@ -167,8 +172,21 @@ public final class World {
     /// Puts off what happens to a paused process until it goes on. True if it was put off.
     func isPutOff(_ event: Event, _ member: Member) -> Bool {
         guard member.pausedUntil > now else { return false }
-        if member.pausedUntil < .max { queue.schedule(event, at: member.pausedUntil) }
+        member.putOff.append(event)
         return true
+    }
+
+    func pause(_ member: Member, until end: Microseconds) {
+        member.pausedUntil = max(member.pausedUntil, end)
+        if end < .max { queue.schedule(.resume(member.position), at: end) }
+    }
+
+    /// A pause is over: all that happened meanwhile comes at once.
+    private func resume(_ member: Member) {
+        guard member.pausedUntil <= now else { return }
+        let waiting = member.putOff
+        member.putOff.removeAll()
+        for event in waiting { queue.schedule(event, at: now) }
     }
 
     // MARK: - Members
@@ -291,6 +309,7 @@ public final class World {
         member.process = nil
         member.condition = .down
         member.pausedUntil = 0
+        member.putOff.removeAll()
         member.lanes = [[], []]
         member.snapshotJob = nil
         member.lostPower = losesPower
