@@ -95,8 +95,8 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
-        .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire"]),
-        .testTarget(name: "KVCoreTests", dependencies: ["KVCore"]),
+        .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire", "TestSupport"]),
+        .testTarget(name: "KVCoreTests", dependencies: ["KVCore", "TestSupport"]),
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
         .testTarget(
@@ -104,14 +104,16 @@ let package = Package(
         .testTarget(
             name: "SystemTests",
             dependencies: [
-                "KVServer", "DurableLog", "EtcdWire", "HTTP2",
+                "KVServer", "kvctl", "DurableLog", "EtcdWire", "HTTP2", "KVCore", "RaftCore",
+                "TestSupport",
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], exclude: ["Python"]),
         .testTarget(
             name: "HTTP2Tests",
             dependencies: [
-                "HTTP2", "EtcdWire",
+                "HTTP2", "EtcdWire", "TestSupport",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -122,6 +124,8 @@ let package = Package(
             name: "KVClientTests",
             dependencies: [
                 "KVClient", "EtcdWire", "HTTP2", .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .testTarget(
             name: "FuzzingTests",

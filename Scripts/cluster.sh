@@ -159,7 +159,9 @@ launch() {
     # Job control gives the node a process group of its own: Ctrl-C and a closing terminal
     # don't reach it.
     set -m
-    nohup "$(bin)/kvserver" --name "n$n" --data-dir "$dir/n$n" \
+    # A node that crashes keeps its ports until its backtrace is written; names take seconds.
+    SWIFT_BACKTRACE="${SWIFT_BACKTRACE:-enable=yes,symbolicate=off,color=no}" \
+        nohup "$(bin)/kvserver" --name "n$n" --data-dir "$dir/n$n" \
         --listen-client-urls "$(client_url "$n")" --advertise-client-urls "$(client_url "$n")" \
         --listen-peer-urls "$(peer_url "$n")" --initial-advertise-peer-urls "$(peer_url "$n")" \
         --initial-cluster "$(initial_cluster)" --initial-cluster-state new \

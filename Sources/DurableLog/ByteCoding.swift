@@ -13,6 +13,7 @@ extension [UInt8] {
 
     func loadInteger<Value: FixedWidthInteger>(_ type: Value.Type, at offset: Int) -> Value {
         precondition(offset >= 0 && offset + MemoryLayout<Value>.size <= count)
+        // In bounds by the precondition; an integer has no invalid bit pattern.
         return withUnsafeBytes { bytes in
             Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Value.self))
         }

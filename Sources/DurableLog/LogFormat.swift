@@ -242,6 +242,7 @@ struct BatchFrame {
         guard buffer.count - offset >= header + trailer + payloadLength else { return nil }
         let end = offset + header + payloadLength
         let checksummed = offset..<end + trailer - 4
+        // The guard above says that the buffer reaches behind `checksummed`.
         let checksum = buffer.withUnsafeBytes { bytes in
             CRC32C.extend(
                 seed,

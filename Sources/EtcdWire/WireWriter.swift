@@ -205,6 +205,8 @@ public enum WireWriter {
     static func widenLength(size: Int, bodyStart: Int, in out: inout [UInt8]) {
         let extra = varintSize(UInt64(size)) - 1
         out.append(contentsOf: repeatElement(0, count: extra))
+        // The body lies at the end of `out`, which has just grown by `extra`: both slices are in
+        // bounds, and `copyMemory` may overlap.
         out.withUnsafeMutableBytes { buffer in
             let body = UnsafeMutableRawBufferPointer(
                 rebasing: buffer[(bodyStart + extra)..<(bodyStart + extra + size)])

@@ -13,7 +13,7 @@ public struct Mutator {
 
     /// A mutator for one case.
     public init(seed: UInt64, pool: [[UInt8]] = [], tokens: [[UInt8]] = []) {
-        random = Seeded(state: seed)
+        random = Seeded(seed: seed)
         self.pool = pool
         self.tokens = tokens
     }

@@ -39,6 +39,7 @@ package struct HeaderDecoder<Parsed> {
     ) throws(HTTP2ConnectionError) -> Parsed {
         for candidate in remembered
         where candidate.opening == opening && candidate.block.count == range.count {
+            // `range` lies within the readable bytes: it is a frame's payload that was received.
             let isSame = buffer.withUnsafeReadableBytes { readable in
                 let start = range.lowerBound - buffer.readerIndex
                 return UnsafeRawBufferPointer(rebasing: readable[start..<(start + range.count)])

@@ -5,6 +5,7 @@
 func compareBytes(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {
     let common = min(left.count, right.count)
     var offset = 0
+    // Both buffers have `common` bytes, and no load goes beyond them.
     while offset &+ 8 <= common {
         let leftWord = left.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
         let rightWord = right.loadUnaligned(fromByteOffset: offset, as: UInt64.self)

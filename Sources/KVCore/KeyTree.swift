@@ -30,6 +30,8 @@ struct TreePosition {
 /// reference counts, so nothing outside can make a put copy nodes.
 struct KeyTree<Order: TreeOrder> {
     private(set) var root: TreeNode
+    /// With `InnerNode.childrenAreLeaves` it tells each node's kind, from where the node is made on:
+    /// every downcast in this file follows one of the two.
     private(set) var rootIsLeaf = true
     private(set) var epoch: UInt64 = 1
     /// Entries in the tree.
@@ -202,6 +204,7 @@ struct KeyTree<Order: TreeOrder> {
     /// quarters, so that neither the next put nor the next removal undoes it.
     private mutating func mergeIfSparse(_ inner: InnerNode, _ index: Int) {
         let capacity = inner.childrenAreLeaves ? LeafNode.capacity : InnerNode.capacity
+        // `inner` owns a reference to each child in `0..<count`, and isn't changed while they are asked.
         let own = inner.children[index]._withUnsafeGuaranteedRef { $0.count }
         guard own <= capacity / 4, inner.count > 1 else { return }
         let leftIndex = index == 0 ? 0 : index - 1
@@ -308,6 +311,7 @@ struct TreeView<Order: TreeOrder>: @unchecked Sendable {
         var high = leaf.count
         while low < high {
             let middle = (low + high) / 2
+            // The leaf owns a reference to each slot below `count`, and the caller holds the leaf.
             let order = leaf.slots[middle]._withUnsafeGuaranteedRef { version in
                 let lead = Order.lead(of: version)
                 if lead != position.lead { return lead < position.lead ? -1 : 1 }
@@ -352,6 +356,7 @@ struct TreeView<Order: TreeOrder>: @unchecked Sendable {
             let leaf = unsafeDowncast(node, to: LeafNode.self)
             var index = position.map { TreeView.search(leaf, $0).index } ?? 0
             while index < leaf.count {
+                // As in `search`; `visit` can't change a tree that a view is read from.
                 if !leaf.slots[index]._withUnsafeGuaranteedRef(visit) { return false }
                 index += 1
             }

@@ -230,6 +230,7 @@ final class InnerNode: TreeNode {
         var high = count - 1
         while low < high {
             let middle = (low + high) / 2
+            // This node owns a reference to each separator below `count - 1`.
             let order = separators[middle]._withUnsafeGuaranteedRef { $0.order(of: position) }
             if order < 0 { high = middle } else { low = middle + 1 }
         }

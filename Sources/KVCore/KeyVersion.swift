@@ -96,6 +96,8 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
     /// What the version counts towards the quota: its bytes and a fixed share for bookkeeping.
     var logicalBytes: UInt64 { UInt64(keyLength + valueLength) + StoreLimits.versionOverheadBytes }
 
+    // `make` allocated room for as many bytes as the header says, and `fill` wrote them all; the
+    // buffer lives as long as `self`, which the closures below don't outlive.
     /// The key's bytes, valid during `body`.
     @inline(__always)
     func withKey<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {

@@ -87,6 +87,7 @@ public struct SnapshotEncoder: ~Copyable {
     private mutating func endBlock(from start: Int, _ out: inout [UInt8]) {
         let length = out.count - start - 4
         precondition(length <= SnapshotFormat.maximumBlockBytes, "requests are far smaller")
+        // The four bytes at `start` were reserved when the block began; the rest is slices in bounds.
         hash = out.withUnsafeMutableBytes { bytes in
             bytes.storeBytes(of: UInt32(length).littleEndian, toByteOffset: start, as: UInt32.self)
             return SnapshotFormat.hash(

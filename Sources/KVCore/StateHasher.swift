@@ -28,6 +28,7 @@ struct StateHasher: Equatable, Sendable {
     mutating func combine(_ bytes: UnsafeRawBufferPointer) {
         combine(UInt64(bytes.count))
         var offset = 0
+        // Each load is within the buffer by the loop's condition.
         while offset &+ 8 <= bytes.count {
             combine(
                 UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))

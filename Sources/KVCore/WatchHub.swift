@@ -61,9 +61,11 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     /// Bytes of events one watcher gets in a row while it catches up, unless one revision has more.
     public static let turnBytes = 128 << 10
 
-    /// Bytes of one revision's events that one stream gets at once, over all its watches: a stream
-    /// whose client doesn't read can't be paused before it has them.
+    /// Bytes of published events that one stream gets between two calls of `deliveriesTaken`, over
+    /// all its watches: a stream whose client doesn't read can't be paused before it has them.
     public static let streamBytes = 1 << 20
+    /// The same for all streams together. What is beyond it catches up, a little at a time.
+    public static let fanOutBytes = 64 << 20
 
     /// Whether watchers wait for `catchUp`.
     public var needsCatchUp: Bool { queueStart < queue.count }
@@ -86,6 +88,9 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     private var index = WatchIndex()
     private var queue: [Watcher] = []
     private var queueStart = 0
+    /// Bytes published to each stream, and to all, since the owner took deliveries.
+    private var publishedBytesOfStream: [UInt64: Int] = [:]
+    private var publishedBytes = 0
 
     /// A hub for a store at this revision.
     public init(revision: Int64, fragmentBytes: Int = 2 << 20) {
@@ -260,21 +265,29 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
             watcher.nextRevision = revision
             desynchronize(watcher)
         }
-        var bytesOfStream: [UInt64: Int] = [:]
         for watcher in served {
             let batch = watcher.batch
             watcher.batch = []
-            let bytes = bytesOfStream[watcher.stream, default: 0]
-            guard bytes < WatchHub.streamBytes else {
-                // The stream has its share: the rest catches up, and the owner may pause it first.
+            let bytes = publishedBytesOfStream[watcher.stream, default: 0]
+            guard bytes < WatchHub.streamBytes, publishedBytes < WatchHub.fanOutBytes else {
+                // The share is used up: the rest catches up, and the owner may pause streams first.
                 watcher.nextRevision = revision
                 desynchronize(watcher)
                 enqueue(watcher)
                 continue
             }
-            bytesOfStream[watcher.stream] = batch.reduce(bytes) { $0 + $1.count }
+            let byteCount = batch.reduce(0) { $0 + $1.count }
+            publishedBytesOfStream[watcher.stream] = bytes + byteCount
+            publishedBytes += byteCount
             deliver(events: batch, to: watcher, through: revision, into: &deliveries)
         }
+    }
+
+    /// The owner has taken all deliveries, to hand them to those who pause streams.
+    public mutating func deliveriesTaken() {
+        guard publishedBytes > 0 else { return }
+        publishedBytes = 0
+        publishedBytesOfStream = [:]
     }
 
     /// Tells the hub that the store was replaced, by an installed snapshot for instance. Watchers

@@ -44,12 +44,17 @@ public struct ClientRequest: Sendable {
     public var kind: Kind
     /// The request message.
     public var body: [UInt8]
+    /// How long the client waits for the answer, counted from the event; nil if it didn't say.
+    public var timeoutMicroseconds: Microseconds?
 
     /// Creates a request.
-    public init(id: RequestID, kind: Kind, body: [UInt8]) {
+    public init(
+        id: RequestID, kind: Kind, body: [UInt8], timeoutMicroseconds: Microseconds? = nil
+    ) {
         self.id = id
         self.kind = kind
         self.body = body
+        self.timeoutMicroseconds = timeoutMicroseconds
     }
 }
 

@@ -7,22 +7,16 @@ import RaftCore
 struct LeaseClock {
     private struct Item {
         var deadline: Microseconds
+        /// Where the heap has it; no later than the deadline.
+        var queuedAt: Microseconds
         var isExpiring = false
         /// Remaining time is recorded in the log and must be cleared before a renewal counts.
         var hasCheckpoint: Bool
     }
-    private struct Due: Comparable {
-        var deadline: Microseconds
-        var lease: Int64
-        static func < (a: Due, b: Due) -> Bool {
-            (a.deadline, a.lease) < (b.deadline, b.lease)
-        }
-    }
-
     private(set) var isRunning = false
     private var items: [Int64: Item] = [:]
-    /// A binary heap; entries whose deadline moved are dropped when they come up.
-    private var heap: [Due] = []
+    /// One entry for each lease: a renewal leaves it where it is, and it moves when it comes up.
+    private(set) var queue = MinHeap<Int64>()
     private(set) var nextCheckpoint: Microseconds = .max
 
     /// How often remaining times are recorded.
@@ -33,7 +27,7 @@ struct LeaseClock {
 
     var nextDeadline: Microseconds {
         guard isRunning else { return .max }
-        return max(pausedUntil, min(heap.first?.deadline ?? .max, nextCheckpoint))
+        return max(pausedUntil, min(queue.first?.key ?? .max, nextCheckpoint))
     }
 
     /// Lets due leases wait: their expiry couldn't be proposed.
@@ -50,19 +44,24 @@ struct LeaseClock {
 
     mutating func set(_ lease: Int64, deadline: Microseconds, hasCheckpoint: Bool) {
         guard isRunning else { return }
-        items[lease] = Item(deadline: deadline, hasCheckpoint: hasCheckpoint)
-        push(Due(deadline: deadline, lease: lease))
+        items[lease] = Item(
+            deadline: deadline, queuedAt: deadline, hasCheckpoint: hasCheckpoint)
+        queue.push(deadline, lease)
     }
 
-    mutating func remove(_ lease: Int64) { items[lease] = nil }
+    mutating func remove(_ lease: Int64) {
+        items[lease] = nil
+        guard queue.count > 2 * items.count + Self.sweepSlack else { return }
+        queue.removeAll { items[$0.value]?.queuedAt != $0.key }
+    }
+
+    /// Entries of ended leases that the queue may hold on top of as many as there are leases.
+    private static let sweepSlack = 64
 
     /// Renewal: false while an expiry is under way, whose outcome decides.
     mutating func renew(_ lease: Int64, deadline: Microseconds) -> Bool {
         guard let item = items[lease], !item.isExpiring else { return false }
-        if deadline > item.deadline {
-            items[lease]!.deadline = deadline
-            push(Due(deadline: deadline, lease: lease))
-        }
+        items[lease]!.deadline = max(item.deadline, deadline)
         return true
     }
 
@@ -83,13 +82,18 @@ struct LeaseClock {
     mutating func takeDue(now: Microseconds, limit: Int) -> [Int64] {
         guard now >= pausedUntil else { return [] }
         var due: [Int64] = []
-        while due.count < limit, let first = heap.first, first.deadline <= now {
-            popFirst()
-            guard let item = items[first.lease], item.deadline == first.deadline,
-                !item.isExpiring
-            else { continue }
-            items[first.lease]!.isExpiring = true
-            due.append(first.lease)
+        while due.count < limit, let first = queue.first, first.key <= now {
+            queue.popFirst()
+            let lease = first.value
+            guard let item = items[lease], item.queuedAt == first.key, !item.isExpiring else {
+                continue
+            }
+            if item.deadline <= now {
+                items[lease]!.isExpiring = true
+                due.append(lease)
+            } else {
+                enqueue(lease)
+            }
         }
         return due
     }
@@ -98,7 +102,13 @@ struct LeaseClock {
     mutating func putBack(_ lease: Int64) {
         guard items[lease] != nil else { return }
         items[lease]!.isExpiring = false
-        push(Due(deadline: items[lease]!.deadline, lease: lease))
+        enqueue(lease)
+    }
+
+    private mutating func enqueue(_ lease: Int64) {
+        let deadline = items[lease]!.deadline
+        items[lease]!.queuedAt = deadline
+        queue.push(deadline, lease)
     }
 
     /// Leases and seconds left, for a checkpoint; ascending by id. Parts of a second count in full:
@@ -110,35 +120,6 @@ struct LeaseClock {
             let item = items[lease]!
             guard !item.isExpiring, item.deadline > now + 1_000_000 else { return nil }
             return (lease, Int64((item.deadline - now + 999_999) / 1_000_000))
-        }
-    }
-
-    // MARK: - The heap
-
-    private mutating func push(_ due: Due) {
-        heap.append(due)
-        var child = heap.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard heap[child] < heap[parent] else { break }
-            heap.swapAt(child, parent)
-            child = parent
-        }
-    }
-
-    private mutating func popFirst() {
-        heap.swapAt(0, heap.count - 1)
-        heap.removeLast()
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2]
-            where child < heap.count && heap[child] < heap[least] {
-                least = child
-            }
-            if least == parent { return }
-            heap.swapAt(parent, least)
-            parent = least
         }
     }
 }

@@ -360,6 +360,7 @@ private struct FrameReader {
             throw PeerFault(reason: "a message ends early")
         }
         defer { offset += MemoryLayout<Value>.size }
+        // In bounds by the guard above; an integer has no invalid bit pattern.
         return frame.withUnsafeBytes {
             Value(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: Value.self))
         }

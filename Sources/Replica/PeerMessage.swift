@@ -52,6 +52,7 @@ package func entryDigest(_ bytes: [UInt8]) -> UInt64 {
         let product = a.multipliedFullWidth(by: b)
         return product.high ^ product.low
     }
+    // Loads stay within `raw`: the loop asks for eight bytes before each.
     return bytes.withUnsafeBytes { raw in
         var hash = UInt64(raw.count) ^ 0xA076_1D64_78BD_642F
         var offset = 0

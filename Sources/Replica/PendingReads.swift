@@ -15,7 +15,6 @@ struct PendingRead {
     /// Whom to answer; nil for a lease call, which is answered by its own context.
     var request: RequestID?
     var kind: Kind
-    var deadline: Microseconds
 }
 
 /// A lease call on its way through a leadership round.
@@ -24,48 +23,68 @@ struct LeaseRead {
     /// The member that forwarded it; nil for a client of this member.
     var peer: MemberID?
     var receivedAt: Microseconds
-    var deadline: Microseconds
+    var deadline: CallDeadline
 }
 
 /// Reads in the three stages they go through: not asked for yet, asked for under a context, and
 /// confirmed for an index.
 struct PendingReads {
-    private struct Batch {
+    private struct Question {
         var context: UInt64
-        var reads: [PendingRead]
-        /// Must be applied before the reads are served; nil until the leader said so.
-        var index: LogIndex?
+        var reads: [UInt64]
     }
-    private var fresh: [PendingRead] = []
-    private var batches: [Batch] = []
+    private struct Answer {
+        /// Must be applied before the reads are served.
+        var index: LogIndex
+        var reads: [UInt64]
+    }
+    private var calls = WaitingCalls<PendingRead>(firstNumber: 1)
+    /// The numbers of clients' reads.
+    private var numbers: [RequestID: UInt64] = [:]
+    // Reads by number; one that was given up is passed over when its turn comes.
+    private(set) var fresh: [UInt64] = []
+    private var asked: [Question] = []
+    private var refused: [UInt64] = []
+    private var confirmed: [Answer] = []
     private var nextContext: UInt64
-    private(set) var count = 0
     /// When unanswered questions are asked again, for a message may be lost.
     private var retryAt: Microseconds = .max
+    /// When refused questions are asked again.
+    private var refusedRetryAt: Microseconds = .max
+    private var refusalPause = Self.firstRefusalPauseMicroseconds
 
     /// Pause before an unanswered question is asked again.
     static let retryMicroseconds: Microseconds = 500_000
-    /// Pause before a refused question is asked again.
-    static let refusedRetryMicroseconds: Microseconds = 20_000
+    /// Pause after the first refusal of a leader; each further one doubles it, up to the pause
+    /// after no answer at all. A leader that stepped down can't confirm in its term again, and one
+    /// that has too many questions isn't helped by more of them.
+    static let firstRefusalPauseMicroseconds: Microseconds = 20_000
 
     /// - Parameter firstContext: random, so that an answer meant for an earlier life of this
     ///   member is none for this one.
     init(firstContext: UInt64) { nextContext = firstContext }
 
-    mutating func add(_ request: RequestID?, _ kind: PendingRead.Kind, deadline: Microseconds) {
-        fresh.append(PendingRead(request: request, kind: kind, deadline: deadline))
-        count += 1
+    /// Reads that wait.
+    var count: Int { calls.count }
+
+    mutating func add(_ request: RequestID?, _ kind: PendingRead.Kind, deadline: CallDeadline) {
+        let number = calls.add(PendingRead(request: request, kind: kind), deadline: deadline)
+        if let request { numbers[request] = number }
+        fresh.append(number)
     }
 
     /// Forgets a read whose client no longer waits, if it is one of these.
     mutating func cancel(_ request: RequestID) {
-        let before = fresh.count + batches.reduce(0) { $0 + $1.reads.count }
-        fresh.removeAll { $0.request == request }
-        for position in batches.indices {
-            batches[position].reads.removeAll { $0.request == request }
-        }
-        batches.removeAll { $0.reads.isEmpty }
-        count -= before - fresh.count - batches.reduce(0) { $0 + $1.reads.count }
+        guard let number = numbers.removeValue(forKey: request) else { return }
+        _ = calls.remove(number)
+        forgetRemoved(&fresh)
+        forgetRemoved(&refused)
+    }
+
+    /// While nobody can be asked, reads come and go here: those that went mustn't pile up.
+    private func forgetRemoved(_ reads: inout [UInt64]) {
+        guard reads.count > 2 * calls.count + 64 else { return }
+        reads.removeAll { calls[$0] == nil }
     }
 
     /// Puts all fresh reads under one context, if there are any.
@@ -73,73 +92,90 @@ struct PendingReads {
         guard !fresh.isEmpty else { return nil }
         let context = nextContext
         nextContext &+= 1
-        batches.append(Batch(context: context, reads: fresh))
+        asked.append(Question(context: context, reads: fresh))
         fresh.removeAll(keepingCapacity: true)
         retryAt = min(retryAt, now + Self.retryMicroseconds)
         return context
     }
 
     mutating func confirm(context: UInt64, index: LogIndex) {
-        guard let position = batches.firstIndex(where: { $0.context == context }) else { return }
-        batches[position].index = index
+        guard let reads = takeQuestion(context) else { return }
+        confirmed.append(Answer(index: index, reads: reads))
+        refusalPause = Self.firstRefusalPauseMicroseconds
     }
 
-    /// The question can't be answered now; it is asked again a little later. At once would be a
-    /// loop without end while nobody can answer.
+    /// Whoever was asked doesn't lead or has too much to do; it is asked again later, and at once
+    /// when another leader is known.
     mutating func fail(context: UInt64, now: Microseconds) {
-        guard batches.contains(where: { $0.context == context }) else { return }
-        retryAt = min(retryAt, now + Self.refusedRetryMicroseconds)
+        guard let reads = takeQuestion(context) else { return }
+        refused += reads
+        guard refusedRetryAt == .max else { return }
+        refusedRetryAt = now + refusalPause
+        refusalPause = min(2 * refusalPause, Self.retryMicroseconds)
     }
 
-    /// Asks everything unanswered again: the leader changed, or an answer may be lost.
+    private mutating func takeQuestion(_ context: UInt64) -> [UInt64]? {
+        // Answers come in the order of the questions, so that this ends at the first.
+        guard let position = asked.firstIndex(where: { $0.context == context }) else { return nil }
+        let reads = asked.remove(at: position).reads
+        if asked.isEmpty { retryAt = .max }
+        return reads
+    }
+
+    /// Asks everything unanswered again: the leader or the link to it changed.
     mutating func restart() {
-        let unanswered = batches.filter { $0.index == nil }
-        guard !unanswered.isEmpty else { return }
-        batches.removeAll { $0.index == nil }
-        fresh.insert(contentsOf: unanswered.flatMap(\.reads), at: 0)
+        askRefusedAgain()
+        askUnansweredAgain()
+        refusalPause = Self.firstRefusalPauseMicroseconds
+    }
+
+    private mutating func askRefusedAgain() {
+        fresh.insert(contentsOf: refused, at: 0)
+        refused.removeAll()
+        refusedRetryAt = .max
+    }
+
+    private mutating func askUnansweredAgain() {
+        fresh.insert(contentsOf: asked.flatMap(\.reads), at: 0)
+        asked.removeAll()
         retryAt = .max
+        forgetRemoved(&fresh)
     }
 
     /// Takes out the reads that may be served.
     mutating func takeReady(applied: LogIndex) -> [PendingRead] {
         var ready: [PendingRead] = []
-        batches.removeAll { batch in
-            guard let index = batch.index, index <= applied else { return false }
-            ready += batch.reads
+        confirmed.removeAll { answer in
+            guard answer.index <= applied else { return false }
+            for number in answer.reads {
+                guard let read = calls.remove(number) else { continue }
+                if let request = read.request { numbers[request] = nil }
+                ready.append(read)
+            }
             return true
         }
-        count -= ready.count
-        if batches.isEmpty { retryAt = .max }
         return ready
     }
 
     var nextDeadline: Microseconds? {
-        var deadline = batches.isEmpty ? .max : retryAt
-        if let first = fresh.first { deadline = min(deadline, first.deadline) }
-        for batch in batches { deadline = min(deadline, batch.reads[0].deadline) }
+        let deadline = min(calls.nextDeadline ?? .max, retryAt, refusedRetryAt)
         return deadline == .max ? nil : deadline
     }
 
-    /// Takes out the reads that waited too long, and restarts questions without an answer.
-    mutating func removeExpired(now: Microseconds) -> [RequestID] {
-        var expired: [RequestID] = []
-        var removed = 0
-        func sweep(_ reads: inout [PendingRead]) {
-            reads.removeAll { read in
-                guard read.deadline <= now else { return false }
-                removed += 1
-                if let request = read.request { expired.append(request) }
-                return true
-            }
+    /// Takes out a client's read that waited too long; whose limit it was is told too.
+    mutating func removeExpired(now: Microseconds) -> (request: RequestID, deadline: CallDeadline)?
+    {
+        while let (read, deadline) = calls.removeExpired(now: now) {
+            guard let request = read.request else { continue }
+            numbers[request] = nil
+            return (request, deadline)
         }
-        sweep(&fresh)
-        for position in batches.indices { sweep(&batches[position].reads) }
-        batches.removeAll { $0.reads.isEmpty }
-        count -= removed
-        if retryAt <= now {
-            retryAt = .max
-            restart()
-        }
-        return expired
+        return nil
+    }
+
+    /// Asks again what got no answer, or a refusal, for long enough.
+    mutating func askAgain(now: Microseconds) {
+        if refusedRetryAt <= now { askRefusedAgain() }
+        if retryAt <= now { askUnansweredAgain() }
     }
 }

@@ -4,82 +4,55 @@ import RaftCore
 struct PendingWrite {
     /// Whom to answer.
     var request: RequestID
-    /// When the client is told that the outcome is unknown, or that there is no leader.
-    var deadline: Microseconds
     /// The entry, while nobody was given it.
     var unsent: [UInt8]?
     /// The term of the leader that was given it.
     var sentTerm: Term = 0
 }
 
-/// Writes by sequence number. Numbers, and so deadlines, only grow.
+/// Writes by sequence number; a write whose deadline passes is told that its outcome is unknown, or
+/// that there is no leader.
 struct PendingWrites {
-    private var slots: [PendingWrite?] = []
-    private var head = 0
-    private(set) var nextSequence: UInt64 = 1
-    private(set) var count = 0
+    private var calls = WaitingCalls<PendingWrite>(firstNumber: 1)
     /// Bytes of the writes that nobody was given yet.
     private(set) var unsentBytes = 0
 
-    private var firstSequence: UInt64 { nextSequence - UInt64(slots.count - head) }
+    var count: Int { calls.count }
 
-    mutating func add(_ write: PendingWrite) {
-        slots.append(write)
+    var nextSequence: UInt64 { calls.nextNumber }
+
+    mutating func add(_ write: PendingWrite, deadline: CallDeadline) {
         unsentBytes += write.unsent?.count ?? 0
-        nextSequence += 1
-        count += 1
+        _ = calls.add(write, deadline: deadline)
     }
 
-    subscript(sequence: UInt64) -> PendingWrite? {
-        get {
-            guard sequence >= firstSequence, sequence < nextSequence else { return nil }
-            return slots[head + Int(sequence - firstSequence)]
-        }
-        set {
-            guard sequence >= firstSequence, sequence < nextSequence else { return }
-            slots[head + Int(sequence - firstSequence)] = newValue
-        }
-    }
+    subscript(sequence: UInt64) -> PendingWrite? { calls[sequence] }
 
     mutating func remove(_ sequence: UInt64) -> PendingWrite? {
-        guard let write = self[sequence] else { return nil }
-        unsentBytes -= write.unsent?.count ?? 0
-        self[sequence] = nil
-        count -= 1
-        while head < slots.count, slots[head] == nil { head += 1 }
-        if head == slots.count {
-            slots.removeAll(keepingCapacity: true)
-            head = 0
-        } else if head > 1_024, head > slots.count / 2 {
-            slots.removeFirst(head)
-            head = 0
-        }
+        let write = calls.remove(sequence)
+        unsentBytes -= write?.unsent?.count ?? 0
         return write
     }
 
-    /// A leader was given the write.
-    mutating func noteSent(_ sequence: UInt64) {
-        guard let write = self[sequence] else { return }
-        unsentBytes -= write.unsent?.count ?? 0
-        self[sequence]?.unsent = nil
-    }
-
-    /// The sequences still pending, ascending.
-    var sequences: [UInt64] {
-        let first = firstSequence
-        return (head..<slots.count).compactMap { position in
-            slots[position] == nil ? nil : first + UInt64(position - head)
+    /// The leader of this term was given the write.
+    mutating func noteSent(_ sequence: UInt64, term: Term) {
+        unsentBytes -= calls[sequence]?.unsent?.count ?? 0
+        calls.update(sequence) { write in
+            write.unsent = nil
+            write.sentTerm = term
         }
     }
 
-    /// The earliest deadline.
-    var nextDeadline: Microseconds? {
-        head < slots.count ? slots[head]!.deadline : nil
-    }
+    /// The sequences still pending, ascending.
+    var sequences: [UInt64] { calls.numbers }
 
-    /// Takes out the oldest write if its deadline has passed.
+    /// No deadline passes before this.
+    var nextDeadline: Microseconds? { calls.nextDeadline }
+
+    /// Takes out a write whose deadline has passed.
     mutating func removeExpired(now: Microseconds) -> PendingWrite? {
-        guard let deadline = nextDeadline, deadline <= now else { return nil }
-        return remove(firstSequence)
+        guard let write = calls.removeExpired(now: now)?.call else { return nil }
+        unsentBytes -= write.unsent?.count ?? 0
+        return write
     }
 }

@@ -59,8 +59,8 @@ extension Replica {
         case .compact:
             compactionPending = true
         case .leaseGrant(let lease): leaseGranted(lease)
-        case .leaseRevoke(let id): leases.remove(id)
-        case .leaseExpiry(let ids): for id in ids { leases.remove(id) }
+        case .leaseRevoke(let id): leaseEnded(id)
+        case .leaseExpiry(let ids): for id in ids { leaseEnded(id) }
         case .leaseCheckpoint(let checkpointed): leasesCheckpointed(checkpointed)
         case .leaseExpiryVoid: break
         case .configuration:

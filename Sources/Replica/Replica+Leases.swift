@@ -7,7 +7,7 @@ struct PendingLeaseCall {
     var request: RequestID
     var call: PeerMessage.LeaseCall
     var wantsKeys: Bool
-    var deadline: Microseconds
+    var deadline: CallDeadline
     /// The leader's answer, until its index is applied here.
     var answer: PeerMessage.LeaseAnswer?
 }
@@ -38,6 +38,11 @@ extension Replica {
     mutating func leaseGranted(_ lease: LeaseInfo) {
         leases.set(
             lease.id, deadline: now + microseconds(lease.grantedSeconds), hasCheckpoint: false)
+    }
+
+    mutating func leaseEnded(_ lease: Int64) {
+        leases.remove(lease)
+        clearing[lease] = nil
     }
 
     mutating func leasesCheckpointed(_ checkpointed: [LeaseInfo]) {
@@ -109,31 +114,36 @@ extension Replica {
             lease = query.id
             wantsKeys = query.keys
         }
-        let context = random.next()
-        let call = PeerMessage.LeaseCall(context: context, purpose: purpose, lease: lease)
-        leaseCalls[context] = PendingLeaseCall(
-            request: request.id, call: call, wantsKeys: wantsKeys, deadline: deadline)
-        leaseCallDeadlines.append((deadline, context))
-        start(call)
+        let deadline = deadline(of: request)
+        let call = PeerMessage.LeaseCall(
+            context: leaseCalls.nextNumber, purpose: purpose, lease: lease)
+        _ = leaseCalls.add(
+            PendingLeaseCall(
+                request: request.id, call: call, wantsKeys: wantsKeys, deadline: deadline),
+            deadline: deadline)
+        start(call, deadline: deadline)
     }
 
-    private mutating func start(_ call: PeerMessage.LeaseCall) {
+    private mutating func start(_ call: PeerMessage.LeaseCall, deadline: CallDeadline) {
         if core.isLeader {
-            addLeaseRead(call, peer: nil)
+            addLeaseRead(call, peer: nil, deadline: deadline)
         } else if let leader = core.leader, canForward {
             effects.append(.sendPeer(to: leader, frame: PeerCodec.encode(.leaseCall(call))))
         }
     }
 
-    private mutating func addLeaseRead(_ call: PeerMessage.LeaseCall, peer: MemberID?) {
+    private mutating func addLeaseRead(
+        _ call: PeerMessage.LeaseCall, peer: MemberID?, deadline: CallDeadline
+    ) {
         let read = LeaseRead(call: call, peer: peer, receivedAt: now, deadline: deadline)
         reads.add(nil, .lease(read), deadline: deadline)
     }
 
     /// Renewals and queries may be repeated: nothing depends on how often they arrive.
     mutating func restartLeaseCalls() {
-        for context in leaseCalls.keys.sorted() where leaseCalls[context]!.answer == nil {
-            start(leaseCalls[context]!.call)
+        for context in leaseCalls.numbers {
+            guard let pending = leaseCalls[context], pending.answer == nil else { continue }
+            start(pending.call, deadline: pending.deadline)
         }
     }
 
@@ -142,7 +152,7 @@ extension Replica {
             reply(.init(context: call.context, outcome: .notLeader), to: peer)
             return
         }
-        addLeaseRead(call, peer: peer)
+        addLeaseRead(call, peer: peer, deadline: ownDeadline)
     }
 
     private mutating func reply(_ answer: PeerMessage.LeaseAnswer, to peer: MemberID?) {
@@ -214,12 +224,12 @@ extension Replica {
         return true
     }
 
-    /// Entries were applied: what waited for one of them is confirmed anew.
+    /// Entries were applied, or can be proposed again: what waited for that is confirmed anew.
     mutating func retryLeaseReads() {
         guard !leaseReadsAwaitingApply.isEmpty else { return }
         let waiting = leaseReadsAwaitingApply
         leaseReadsAwaitingApply.removeAll()
-        for read in waiting where read.deadline > now {
+        for read in waiting where read.deadline.time > now {
             reads.add(nil, .lease(read), deadline: read.deadline)
         }
     }
@@ -227,30 +237,30 @@ extension Replica {
     // MARK: - Answers
 
     mutating func leaseAnswered(_ answer: PeerMessage.LeaseAnswer) {
-        guard leaseCalls[answer.context] != nil else { return }
+        guard let pending = leaseCalls[answer.context], pending.answer == nil else { return }
         switch answer.outcome {
-        case .alive, .gone:
-            leaseCalls[answer.context]!.answer = answer
-            serveLeaseAnswer(answer.context)
+        case .alive(_, _, let index), .gone(let index):
+            leaseCalls.update(answer.context) { $0.answer = answer }
+            answeredLeaseCalls.push(index, answer.context)
+            serveLeaseAnswers()
         case .notLeader:
             break  // Asked again when a leader is known.
         }
     }
 
     mutating func serveLeaseAnswers() {
-        guard !leaseCalls.isEmpty else { return }
-        for context in leaseCalls.keys.sorted() where leaseCalls[context]!.answer != nil {
-            serveLeaseAnswer(context)
+        while let first = answeredLeaseCalls.first, first.key <= store.appliedIndex {
+            answeredLeaseCalls.popFirst()
+            serveLeaseAnswer(first.value)
         }
     }
 
     private mutating func serveLeaseAnswer(_ context: UInt64) {
-        guard let pending = leaseCalls[context], let answer = pending.answer else { return }
+        guard let pending = leaseCalls.remove(context), let answer = pending.answer else { return }
         var message: [UInt8] = []
         let lease = pending.call.lease
         switch answer.outcome {
-        case .alive(let secondsLeft, let granted, let index):
-            guard store.appliedIndex >= index else { return }
+        case .alive(let secondsLeft, let granted, _):
             message = header()
             WireWriter.appendInt64(2, lease, to: &message)
             WireWriter.appendInt64(3, secondsLeft, to: &message)
@@ -262,22 +272,18 @@ extension Replica {
                     }
                 }
             }
-        case .gone(let index):
-            guard store.appliedIndex >= index else { return }
+        case .gone:
             message = header()
             WireWriter.appendInt64(2, lease, to: &message)
             // A renewal of a lease that is gone answers 0, a query −1.
             if pending.call.purpose == .query { WireWriter.appendInt64(3, -1, to: &message) }
         case .notLeader: return
         }
-        leaseCalls[context] = nil
         effects.append(.respond(pending.request, message: message))
     }
 
     mutating func expireLeaseCalls() {
-        while let first = leaseCallDeadlines.first, first.deadline <= now {
-            leaseCallDeadlines.removeFirst()
-            guard let pending = leaseCalls.removeValue(forKey: first.context) else { continue }
+        while let (pending, _) = leaseCalls.removeExpired(now: now) {
             fail(
                 pending.request, core.leader == nil ? .noLeader : .timeout,
                 detail: "the leader didn't answer the lease call in time")

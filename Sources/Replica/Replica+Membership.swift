@@ -19,7 +19,8 @@ extension Replica {
             body: request.body)
         switch proposeHere(entry, configuration: record.configuration) {
         case .accepted:
-            writes.add(PendingWrite(request: request.id, deadline: deadline, unsent: nil))
+            writes.add(
+                PendingWrite(request: request.id, unsent: nil), deadline: deadline(of: request))
             markSent(sequence)
         case .notLeader, .transferring:
             throw RequestFailure(.notLeader, detail: "ask the leader to change the membership")

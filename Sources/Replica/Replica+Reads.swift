@@ -15,7 +15,7 @@ extension Replica {
         if range.serializable {
             serve(range, for: request.id)
         } else {
-            reads.add(request.id, .range(range), deadline: deadline)
+            reads.add(request.id, .range(range), deadline: deadline(of: request))
         }
     }
 
@@ -33,7 +33,7 @@ extension Replica {
             return linearizable
         }
         if isLinearizable {
-            reads.add(request.id, .members, deadline: deadline)
+            reads.add(request.id, .members, deadline: deadline(of: request))
         } else {
             respondMembers(request.id)
         }

@@ -20,10 +20,10 @@ extension Replica {
             case .range: try acceptRange(request)
             case .leaseKeepAlive: try acceptLeaseCall(request, purpose: .renew)
             case .leaseTimeToLive: try acceptLeaseCall(request, purpose: .query)
-            case .leaseLeases: reads.add(request.id, .leases, deadline: deadline)
+            case .leaseLeases: reads.add(request.id, .leases, deadline: deadline(of: request))
             case .memberList: try acceptMemberList(request)
             case .hashKV: try acceptHash(request)
-            case .barrier: reads.add(request.id, .barrier, deadline: deadline)
+            case .barrier: reads.add(request.id, .barrier, deadline: deadline(of: request))
             case .changeMembership: try acceptMembership(request)
             }
         } catch {
@@ -31,7 +31,23 @@ extension Replica {
         }
     }
 
-    var deadline: Microseconds { now + settings.requestTimeoutMicroseconds }
+    /// The client's deadline, or this member's own if that comes first.
+    func deadline(of request: ClientRequest) -> CallDeadline {
+        guard let timeout = request.timeoutMicroseconds,
+            timeout <= settings.requestTimeoutMicroseconds
+        else { return ownDeadline }
+        let margin = min(timeout / 10, Replica.maxAnswerMarginMicroseconds)
+        return CallDeadline(time: now + timeout - margin, isClients: true)
+    }
+
+    /// This member's limit for a call that came now.
+    var ownDeadline: CallDeadline {
+        CallDeadline(time: now + settings.requestTimeoutMicroseconds, isClients: false)
+    }
+
+    /// An error leaves this much before the client's deadline, so that it says why it came: at the
+    /// deadline the client would give up without a reason.
+    static let maxAnswerMarginMicroseconds: Microseconds = 20_000
 
     func parse<Value>(
         _ body: () throws(WireError) -> Value
@@ -59,13 +75,13 @@ extension Replica {
         case .put:
             let put = try parse { () throws(WireError) in try PutRequest(decoding: body) }
             try check { () throws(EtcdError) in try Validation.check(put) }
-            propose(.put, body, for: request.id)
+            propose(.put, body, for: request)
         case .deleteRange:
             let deletion = try parse { () throws(WireError) in
                 try DeleteRangeRequest(decoding: body)
             }
             try check { () throws(EtcdError) in try Validation.check(deletion) }
-            propose(.deleteRange, body, for: request.id)
+            propose(.deleteRange, body, for: request)
         case .txn:
             let txn = try parse { () throws(WireError) in try TxnRequest(decoding: body) }
             let limit = settings.maxTxnOperations
@@ -73,17 +89,17 @@ extension Replica {
                 try Validation.check(txn, maximumOperations: limit)
             }
             if txn.isReadOnly {
-                reads.add(request.id, .txn(txn), deadline: deadline)
+                reads.add(request.id, .txn(txn), deadline: deadline(of: request))
             } else {
-                propose(.txn, body, for: request.id)
+                propose(.txn, body, for: request)
             }
         case .compact:
             _ = try parse { () throws(WireError) in try CompactionRequest(decoding: body) }
-            propose(.compact, body, for: request.id)
+            propose(.compact, body, for: request)
         case .leaseGrant: try acceptGrant(request)
         case .leaseRevoke:
             _ = try parse { () throws(WireError) in try LeaseRevokeRequest(decoding: body) }
-            propose(.leaseRevoke, body, for: request.id)
+            propose(.leaseRevoke, body, for: request)
         case .range, .leaseKeepAlive, .leaseTimeToLive, .leaseLeases, .memberList, .hashKV,
             .barrier, .changeMembership:
             preconditionFailure("reads and changes of the membership take another way")
@@ -100,22 +116,23 @@ extension Replica {
         while grant.id == 0 { grant.id = Int64(random.next() >> 1) }
         var bytes: [UInt8] = []
         grant.encode(into: &bytes)
-        propose(.leaseGrant, bytes[...], for: request.id)
+        propose(.leaseGrant, bytes[...], for: request)
     }
 
     private mutating func propose(
-        _ kind: EntryKind, _ body: ArraySlice<UInt8>, for request: RequestID
+        _ kind: EntryKind, _ body: ArraySlice<UInt8>, for request: ClientRequest
     ) {
         let sequence = writes.nextSequence
         let entry = Envelope.encode(
             kind: kind, origin: Origin(member: id, boot: boot, sequence: sequence), body: body)
         guard writes.unsentBytes + entry.count <= settings.maxUnsentBytes else {
             fail(
-                request, .tooManyRequests,
+                request.id, .tooManyRequests,
                 detail: "too many bytes wait here for a leader; is a majority running?")
             return
         }
-        writes.add(PendingWrite(request: request, deadline: deadline, unsent: entry))
+        writes.add(
+            PendingWrite(request: request.id, unsent: entry), deadline: deadline(of: request))
         send(sequence)
     }
 
@@ -145,8 +162,7 @@ extension Replica {
     var canForward: Bool { core.leader.map(connectedPeers.contains) ?? false }
 
     mutating func markSent(_ sequence: UInt64) {
-        writes.noteSent(sequence)
-        writes[sequence]?.sentTerm = core.term
+        writes.noteSent(sequence, term: core.term)
     }
 
     /// Appends an entry to the leader's log.
@@ -230,6 +246,7 @@ extension Replica {
     mutating func failExpiredRequests() {
         while let write = writes.removeExpired(now: now) {
             if write.unsent != nil {
+                // Within the client's deadline or ours: this error says that nothing was written.
                 fail(
                     write.request, .noLeader,
                     detail: "no leader was found in time; nothing was written")
@@ -241,17 +258,19 @@ extension Replica {
                     detail: "the write wasn't committed in time; its outcome is unknown")
             }
         }
-        for request in reads.removeExpired(now: now) {
+        while let (request, deadline) = reads.removeExpired(now: now) {
+            // As in etcd, a read reports the client's deadline.
             if core.leader == nil {
                 fail(
-                    request, .noLeader,
+                    request, deadline.isClients ? .deadlineExceeded : .noLeader,
                     detail: "a linearizable read needs a leader; is a majority running?")
             } else {
                 fail(
-                    request, .timeout,
+                    request, deadline.isClients ? .deadlineExceeded : .timeout,
                     detail: "the leader didn't confirm in time that it still leads")
             }
         }
+        reads.askAgain(now: now)
         expireLeaseCalls()
     }
 

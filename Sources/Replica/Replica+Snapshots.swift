@@ -15,6 +15,8 @@ struct SnapshotState {
     var incoming: LoadedSnapshot?
     /// Snapshots to be removed when the newest one and the log that goes with it are durable.
     var obsolete: [LogIndex] = []
+    /// Snapshots under way to peers; their files stay until they have arrived or failed.
+    var streaming: [(peer: MemberID, index: LogIndex)] = []
     /// The encoded membership since each configuration entry that the log still reaches.
     private var memberships: [(index: LogIndex, record: [UInt8])]
 
@@ -233,8 +235,29 @@ extension Replica {
         guard !snapshots.obsolete.isEmpty,
             core.durableIndex >= snapshots.mark.position.index
         else { return }
-        for index in snapshots.obsolete where index > 0 { removeSnapshot(index) }
-        snapshots.obsolete.removeAll()
+        var kept: [LogIndex] = []
+        for index in snapshots.obsolete where index > 0 {
+            if isStreaming(index) { kept.append(index) } else { removeSnapshot(index) }
+        }
+        snapshots.obsolete = kept
+    }
+
+    private func isStreaming(_ index: LogIndex) -> Bool {
+        snapshots.streaming.contains { $0.index == index }
+    }
+
+    mutating func streamSnapshot(to peer: MemberID) {
+        let index = core.snapshot.position.index
+        snapshots.streaming.append((peer, index))
+        effects.append(
+            .sendSnapshot(to: peer, file: SnapshotName.file(index), term: core.term))
+    }
+
+    mutating func snapshotSent(to peer: MemberID, succeeded: Bool) {
+        if let ended = snapshots.streaming.firstIndex(where: { $0.peer == peer }) {
+            snapshots.streaming.remove(at: ended)
+        }
+        core.step(.snapshotSent(to: peer, succeeded: succeeded), now: now)
     }
 
     private mutating func removeSnapshot(_ index: LogIndex) {
@@ -268,7 +291,9 @@ extension Replica {
             // Consensus had no use for it: this member was not behind after all.
             snapshots.incoming = nil
             // While this member writes one itself, it may be of the same name.
-            if mark.position.index != core.snapshot.position.index, !snapshots.isWriting {
+            if mark.position.index != core.snapshot.position.index, !snapshots.isWriting,
+                !isStreaming(mark.position.index)
+            {
                 removeSnapshot(mark.position.index)
             }
         }

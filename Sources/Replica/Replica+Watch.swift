@@ -42,5 +42,6 @@ extension Replica {
             effects.append(.watchResponse(delivery.stream, message: message))
         }
         deliveries.removeAll(keepingCapacity: true)
+        hub.deliveriesTaken()
     }
 }

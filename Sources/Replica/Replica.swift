@@ -119,8 +119,11 @@ public struct Replica: ~Copyable {
     var connectedPeers: Set<MemberID> = []
     /// Whether leadership was being handed over when the clock was last looked at.
     var wasTransferring = false
-    var leaseCalls: [UInt64: PendingLeaseCall] = [:]
-    var leaseCallDeadlines: [(deadline: Microseconds, context: UInt64)] = []
+    /// By context, which begins at random, so that an answer meant for an earlier life of this
+    /// member is none for this one.
+    var leaseCalls: WaitingCalls<PendingLeaseCall>
+    /// Contexts of answered calls, by the index that must be applied here first.
+    var answeredLeaseCalls = MinHeap<UInt64>()
     /// Lease calls that wait for the outcome of an entry.
     var leaseReadsAwaitingApply: [LeaseRead] = []
     var leases = LeaseClock()
@@ -163,6 +166,7 @@ public struct Replica: ~Copyable {
         self.lastLogActivity = now
         self.random = RandomStream(seed: seed)
         self.reads = PendingReads(firstContext: random.next())
+        self.leaseCalls = WaitingCalls(firstNumber: random.next())
         let noOp = Envelope.encode(kind: .noop, origin: Replica.noOrigin, body: [])
         var raftSettings = settings.raft
         raftSettings.noOpByteCount = UInt32(noOp.count)
@@ -230,7 +234,7 @@ public struct Replica: ~Copyable {
         case .snapshotWritten(let outcome):
             snapshotWritten(outcome)
         case .snapshotSent(let peer, let succeeded):
-            core.step(.snapshotSent(to: peer, succeeded: succeeded), now: now)
+            snapshotSent(to: peer, succeeded: succeeded)
         case .snapshotReceived(let snapshot, let sender, let term):
             snapshotReceived(snapshot, from: sender, term: term)
         case .transferLeadership(let target):
@@ -250,7 +254,7 @@ public struct Replica: ~Copyable {
             deadline = min(deadline, lastLogActivity + settings.idleMarkerMicroseconds)
         }
         deadline = min(deadline, progressDeadline, announceAgainAt)
-        if let lease = leaseCallDeadlines.first { deadline = min(deadline, lease.deadline) }
+        deadline = min(deadline, leaseCalls.nextDeadline ?? .max)
         if compactionPending || watchersAreBehind {
             deadline = min(deadline, now + Replica.backgroundStepMicroseconds)
         }
@@ -262,7 +266,10 @@ public struct Replica: ~Copyable {
 
     private mutating func timerFired() {
         core.step(.timer, now: now)
-        if wasTransferring, core.isLeader, !core.isTransferring { sendUnsentWrites() }
+        if wasTransferring, core.isLeader, !core.isTransferring {
+            sendUnsentWrites()
+            retryLeaseReads()
+        }
         wasTransferring = core.isTransferring
         failExpiredRequests()
         runLeaseClock()
@@ -278,21 +285,28 @@ public struct Replica: ~Copyable {
 
     /// Runs until consensus and log have nothing more to say to one another.
     mutating func settle() {
+        var hasDecided: Bool
         repeat {
             issueReads()
             sendForwards()
             tellCommitInterest()
-            raftEffects.removeAll(keepingCapacity: true)
-            core.flush(into: &raftEffects)
-            for effect in raftEffects { carryOut(effect) }
+            hasDecided = carryOutDecisions()
             drainLog()
-        } while !raftEffects.isEmpty || !logOutputs.isEmpty || !forwards.isEmpty
+        } while hasDecided || !logOutputs.isEmpty || !forwards.isEmpty
         deliverWatches()
         takeSnapshotIfDue()
         removeObsoleteSnapshots()
         // What isn't on this disk yet couldn't be read back from it.
         tail.trim(applied: min(store.appliedIndex, core.durableIndex))
         core.firstCachedIndex = tail.firstIndex
+    }
+
+    /// Carries out what consensus has decided; false if that was nothing.
+    private mutating func carryOutDecisions() -> Bool {
+        raftEffects.removeAll(keepingCapacity: true)
+        core.flush(into: &raftEffects)
+        for effect in raftEffects { carryOut(effect) }
+        return !raftEffects.isEmpty
     }
 
     private mutating func carryOut(_ effect: Effect) {
@@ -305,11 +319,7 @@ public struct Replica: ~Copyable {
             serveReads()
         case .readFailed(let context): reads.fail(context: context, now: now)
         case .readLog(let peer, let range): readLog(range, for: peer)
-        case .sendSnapshot(let peer):
-            effects.append(
-                .sendSnapshot(
-                    to: peer, file: SnapshotName.file(core.snapshot.position.index),
-                    term: core.term))
+        case .sendSnapshot(let peer): streamSnapshot(to: peer)
         case .restoreSnapshot(let mark): restore(mark)
         case .becameLeader(let term, let noOpIndex):
             tail.append(
@@ -396,10 +406,8 @@ public struct Replica: ~Copyable {
         guard let (peer, range) = logReads.removeValue(forKey: request) else { return }
         readBack = (peer, range.lowerBound, entries.map(\.bytes))
         core.step(.logRead(for: peer, range: range), now: now)
-        raftEffects.removeAll(keepingCapacity: true)
-        core.flush(into: &raftEffects)
-        let pending = raftEffects
-        for effect in pending { carryOut(effect) }
+        // While the bytes are here.
+        _ = carryOutDecisions()
         readBack = nil
     }
 
@@ -499,7 +507,7 @@ public struct Replica: ~Copyable {
 
     private mutating func tellCommitInterest() {
         let isWaiting =
-            writes.count > 0 || reads.count > 0 || !leaseCalls.isEmpty || hub.watcherCount > 0
+            writes.count > 0 || reads.count > 0 || leaseCalls.count > 0 || hub.watcherCount > 0
         let wanted = !core.isLeader && isWaiting
         guard wanted != toldCommitInterest else { return }
         toldCommitInterest = wanted

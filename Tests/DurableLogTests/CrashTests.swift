@@ -86,7 +86,7 @@ struct CrashTests {
     @Test(
         "keeps everything acknowledged and nothing else than what was decided", arguments: 0..<150)
     func crash(seed: Int) throws {
-        var random = Seeded(state: UInt64(seed))
+        var random = Seeded(seed: UInt64(seed))
         var disk = try freshDisk()
         var model = Model()
         for _ in 0..<4 {
@@ -152,7 +152,7 @@ struct CommitIndexTests {
             try #require(isGoingOn)
         }
         // Power is lost before the replacement was written.
-        var random = Seeded(state: 1)
+        var random = Seeded(seed: 1)
         driver.disk.crash(random: &random)
         var after = driver.disk
         let reopened = try LogRecovery.open(&after, identity: testIdentity)

@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @Suite("Hostile bytes are refused with a typed error")
@@ -56,7 +57,7 @@ struct HostileBytesTests {
     }
 
     @Test("a message cut at any byte inside a field is truncated") func truncation() throws {
-        var generator = SeededGenerator(seed: 21)
+        var generator = Seeded(seed: 21)
         for _ in 0..<40 {
             try cutEverywhere(RangeRequest.self, generator.range().encoded)
             try cutEverywhere(PutRequest.self, generator.put().encoded)
@@ -154,7 +155,7 @@ struct HostileBytesTests {
     }
 
     @Test("random bytes never trap") func noise() {
-        var generator = SeededGenerator(seed: 22)
+        var generator = Seeded(seed: 22)
         var refused = 0
         for round in 0..<20_000 {
             var bytes: [UInt8]

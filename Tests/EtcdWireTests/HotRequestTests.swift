@@ -1,6 +1,7 @@
 import EtcdWire
 import Foundation
 import SwiftProtobuf
+import TestSupport
 import Testing
 
 /// Each hot request is held against the generated type in both directions.
@@ -8,9 +9,9 @@ import Testing
 struct HotRequestTests {
     private func agree<Hot: HotRequest, Generated: Message & Equatable>(
         _ type: Hot.Type, seed: UInt64, count: Int = 400,
-        _ make: (inout SeededGenerator) -> Generated
+        _ make: (inout Seeded) -> Generated
     ) throws {
-        var generator = SeededGenerator(seed: seed)
+        var generator = Seeded(seed: seed)
         for _ in 0..<count {
             let message = make(&generator)
             let bytes = try message.encoded

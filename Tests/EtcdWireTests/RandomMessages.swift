@@ -1,7 +1,8 @@
 import EtcdWire
+import TestSupport
 
 /// Random messages of the generated types; the hot codecs are held against them.
-extension SeededGenerator {
+extension Seeded {
     mutating func range() -> Etcdserverpb_RangeRequest {
         var message = Etcdserverpb_RangeRequest()
         message.key = data()

@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @Suite("Responses are what the generated types would write")
@@ -13,7 +14,7 @@ struct ResponseTests {
     }
 
     @Test("header sizes are exact") func header() throws {
-        var generator = SeededGenerator(seed: 30)
+        var generator = Seeded(seed: 30)
         for _ in 0..<300 {
             let header = generator.header()
             var out: [UInt8] = []
@@ -27,7 +28,7 @@ struct ResponseTests {
     }
 
     @Test("key-values") func keyValues() throws {
-        var generator = SeededGenerator(seed: 31)
+        var generator = Seeded(seed: 31)
         for _ in 0..<300 {
             let keyValue = generator.keyValue()
             var out: [UInt8] = []
@@ -44,7 +45,7 @@ struct ResponseTests {
     }
 
     @Test("put, range and delete responses") func keyValueResponses() throws {
-        var generator = SeededGenerator(seed: 32)
+        var generator = Seeded(seed: 32)
         for _ in 0..<200 {
             let header = generator.header()
             let keyValues = (0..<(generator.next() % 4)).map { _ in generator.keyValue() }
@@ -96,7 +97,7 @@ struct ResponseTests {
 
     /// Appends a random transaction response and returns the same as a generated message.
     private func appendTxn(
-        depth: Int, _ generator: inout SeededGenerator, to out: inout [UInt8]
+        depth: Int, _ generator: inout Seeded, to out: inout [UInt8]
     ) -> Etcdserverpb_TxnResponse {
         let header = generator.header()
         let succeeded = generator.flag()
@@ -141,7 +142,7 @@ struct ResponseTests {
     }
 
     @Test("transaction responses, nested ones among them") func txn() throws {
-        var generator = SeededGenerator(seed: 33)
+        var generator = Seeded(seed: 33)
         for _ in 0..<300 {
             var out: [UInt8] = []
             let generated = appendTxn(depth: 3, &generator, to: &out)
@@ -171,7 +172,7 @@ struct ResponseTests {
     }
 
     @Test("watch responses share encoded events") func watch() throws {
-        var generator = SeededGenerator(seed: 34)
+        var generator = Seeded(seed: 34)
         for round in 0..<200 {
             var events: [UInt8] = []
             var generated = Etcdserverpb_WatchResponse()
@@ -217,7 +218,7 @@ struct ResponseTests {
     }
 
     @Test("lease responses") func lease() throws {
-        var generator = SeededGenerator(seed: 35)
+        var generator = Seeded(seed: 35)
         for _ in 0..<100 {
             let header = generator.header()
             let (id, ttl, granted) = (generator.number(), generator.number(), generator.number())

@@ -1,4 +1,5 @@
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import HTTP2
@@ -11,7 +12,7 @@ struct BookkeepingTests {
 
     @Test("the stream table agrees with a dictionary under random use")
     func streamTable() {
-        var generator = SeededGenerator(seed: 1)
+        var generator = Seeded(seed: 1)
         for round in 0..<8 {
             var table = StreamTable()
             var model: [UInt32: UInt64] = [:]

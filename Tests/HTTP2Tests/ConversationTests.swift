@@ -1,5 +1,6 @@
 import EtcdWire
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import HTTP2
@@ -10,10 +11,10 @@ final class Conversation {
     let client: ClientHarness
     var toServer: [UInt8] = []
     var toClient: [UInt8] = []
-    var generator: SeededGenerator
+    var generator: Seeded
 
     init(seed: UInt64, limits: HTTP2Limits) {
-        generator = SeededGenerator(seed: seed)
+        generator = Seeded(seed: seed)
         server = ServerHarness(limits: limits, handshake: false)
         client = ClientHarness(limits: limits, handshake: false)
     }
@@ -188,7 +189,7 @@ struct FuzzTests {
     }
 
     /// Changes bytes, and swaps, drops, repeats or cuts whole frames.
-    private func mutate(_ bytes: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
+    private func mutate(_ bytes: [UInt8], _ generator: inout Seeded) -> [UInt8] {
         let preface = HTTP2Constant.preface.count
         var frames = TestFrame.parse(Array(bytes.dropFirst(preface)))
         for _ in 0..<(1 + generator.below(4)) {
@@ -221,7 +222,7 @@ struct FuzzTests {
         "mutated clients never trap the server, and its memory stays bounded",
         arguments: 1...8)
     func server(seed: Int) {
-        var generator = SeededGenerator(seed: UInt64(seed) &* 77)
+        var generator = Seeded(seed: UInt64(seed) &* 77)
         let original = recording(seed: UInt64(seed))
         var limits = HTTP2Limits()
         limits.maximumAssemblyBytes = 10_000
@@ -304,7 +305,7 @@ struct FuzzTests {
     }
 
     @Test("random bytes behind the preface never trap the server") func noise() {
-        var generator = SeededGenerator(seed: 99)
+        var generator = Seeded(seed: 99)
         for _ in 0..<300 {
             let server = ServerHarness()
             for _ in 0..<10 {
@@ -324,7 +325,7 @@ struct FuzzTests {
         "mutated servers never trap the client, and every call ends at most once",
         arguments: 1...8)
     func client(seed: Int) {
-        var generator = SeededGenerator(seed: UInt64(seed) &* 131)
+        var generator = Seeded(seed: UInt64(seed) &* 131)
         let answers: [TestFrame] = [
             .settings([(3, 100)]), .settingsAck, .headers(1, ResponseBlocks.head),
             .data(1, grpcMessage([1, 2, 3])), .headers(1, ResponseBlocks.trailersOK, end: true),

@@ -1,6 +1,7 @@
 import EtcdWire
 import NIOCore
 import NIOHPACK
+import TestSupport
 import Testing
 
 @testable import HTTP2
@@ -81,7 +82,7 @@ struct HeaderTests {
     }
 
     @Test("timeouts are written rounded up, never down") func timeoutFormat() {
-        var generator = SeededGenerator(seed: 2)
+        var generator = Seeded(seed: 2)
         for _ in 0..<2_000 {
             let nanoseconds = Int64(generator.next() >> UInt64(1 + generator.below(62)))
             guard let read = GRPCTimeout.parse(GRPCTimeout.format(nanoseconds: nanoseconds))
@@ -301,7 +302,7 @@ struct HeaderTests {
     }
 
     @Test("random conversations decode as without memory") func randomConversations() throws {
-        var generator = SeededGenerator(seed: 3)
+        var generator = Seeded(seed: 3)
         for _ in 0..<20 {
             var encoder = HPACKEncoder(allocator: ByteBufferAllocator())
             var decoder = HeaderDecoder<[String]>(maximumHeaderListBytes: 65_536) { fields, _ in

@@ -1,4 +1,5 @@
 import NIOCore
+import TestSupport
 import Testing
 
 @testable import HTTP2
@@ -140,7 +141,7 @@ struct ServerFlowControlTests {
     }
 
     @Test("random windows never change what arrives") func randomWindows() {
-        var generator = SeededGenerator(seed: 5)
+        var generator = Seeded(seed: 5)
         for _ in 0..<30 {
             let server = ServerHarness()
             server.feed(TestFrame.settings([(4, UInt32(generator.below(3_000)))]))

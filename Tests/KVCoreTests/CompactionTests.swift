@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @testable import KVCore
@@ -90,7 +91,7 @@ struct CompactionTests {
         "members that trim and take views at different times stay equal, byte for byte",
         arguments: 0..<6)
     func determinism(seed: Int) throws {
-        var generator = SeededGenerator(seed: UInt64(seed) &+ 50)
+        var generator = Seeded(seed: UInt64(seed) &+ 50)
         let (leader, follower) = (Member(), Member())
         var view: StoreView?
         for _ in 0..<2_000 {

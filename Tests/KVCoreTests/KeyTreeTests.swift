@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import KVCore
@@ -31,7 +32,7 @@ struct KeyTreeTests {
         "random puts and removals leave exactly what a dictionary would, in order",
         arguments: [1, 2, 3])
     func randomChanges(seed: Int) {
-        var generator = SeededGenerator(seed: UInt64(seed))
+        var generator = Seeded(seed: UInt64(seed))
         var tree = KeyTree<KeyOrder>()
         var entries: [String: Int64] = [:]
         var views: [(TreeView<KeyOrder>, [String: Int64])] = []
@@ -73,7 +74,7 @@ struct KeyTreeTests {
         var tree = builder.finish()
         #expect(contents(tree.reader) == expected(entries))
         #expect(tree.count == size)
-        var generator = SeededGenerator(seed: 9)
+        var generator = Seeded(seed: 9)
         for _ in 0..<2_000 {
             let key = "key/\(1_000_000 + generator.below(size + 50))"
             entries[key] = 2
@@ -89,7 +90,7 @@ struct KeyTreeTests {
         for number in 0..<100_000 { tree.upsert(version("key/\(number)")) }
         #expect(tree.nodeCopies == 0)
         #expect(tree.height >= 3)
-        var generator = SeededGenerator(seed: 4)
+        var generator = Seeded(seed: 4)
         var view = tree.takeView()
         for _ in 0..<200 {
             let before = tree.nodeCopies

@@ -1,18 +1,19 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @testable import KVCore
 
 /// A store and its model under random operations.
 private struct ModelRun {
-    var generator: SeededGenerator
+    var generator: Seeded
     var member = Member()
     var model = Model()
     /// Views with the answers they must keep giving.
     var views: [(view: StoreView, model: Model)] = []
 
     init(seed: UInt64) {
-        generator = SeededGenerator(seed: seed)
+        generator = Seeded(seed: seed)
     }
 
     mutating func key() -> String { "k\(generator.below(24))" }

@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @testable import KVCore
@@ -204,7 +205,7 @@ struct SnapshotTests {
     @Test("a forged body with fitting hashes is an error or a store that encodes to it")
     func forged() throws {
         let bytes = furnished().snapshot()
-        var generator = SeededGenerator(seed: 12)
+        var generator = Seeded(seed: 12)
         var accepted = 0
         for index in bytes.indices {
             for value in [0, 1, 0x7f, 0x80, 0xff, UInt8(generator.below(256))] {

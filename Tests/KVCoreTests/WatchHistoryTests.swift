@@ -118,6 +118,33 @@ struct WatchHistoryTests {
         #expect(!isStillBehind)
     }
 
+    @Test("many revisions and many streams share a bound until their owner took what there was")
+    func boundedUntilTaken() {
+        let watching = Watching()
+        let value = String(repeating: "v", count: 1 << 19)
+        for stream in 1...100 as ClosedRange<UInt64> { watching.watch("a", stream: stream) }
+        _ = watching.take()
+        func published() -> Int { watching.deliveries.count }
+        // Two revisions fill the share of each stream, 64 streams what all have together.
+        watching.put("a", value)
+        #expect(published() == 100)
+        watching.put("a", value)
+        #expect(published() == 128)
+        watching.put("a", value)
+        #expect(published() == 128)
+        watching.catchUp()
+        #expect(published() == 300)
+        // The next share is as large.
+        watching.hub.deliveriesTaken()
+        watching.put("a", value)
+        #expect(published() == 400)
+        for stream in 1...100 as ClosedRange<UInt64> {
+            let revisions = watching.deliveries.filter { $0.stream == stream }.map(\.revision)
+            #expect(revisions.count == 4)
+            #expect(revisions == revisions.sorted())
+        }
+    }
+
     @Test("a watcher that compaction passes while paused is cancelled when its stream resumes")
     func compactedWhilePaused() {
         let watching = Watching()

@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @testable import KVCore
@@ -17,7 +18,7 @@ struct WatchModelTests {
         "every watcher gets each matching event once and in order, however it was paused",
         arguments: 0..<12)
     func randomLoad(seed: Int) {
-        var generator = SeededGenerator(seed: UInt64(seed) &+ 100)
+        var generator = Seeded(seed: UInt64(seed) &+ 100)
         let watching = Watching()
         var interests: [String: Interest] = [:]
         func drain() {
@@ -98,7 +99,7 @@ struct WatchModelTests {
 
     @Test("finding the watchers of a key agrees with asking each of them", arguments: 0..<6)
     func index(seed: Int) {
-        var generator = SeededGenerator(seed: UInt64(seed) &+ 7)
+        var generator = Seeded(seed: UInt64(seed) &+ 7)
         var index = WatchIndex()
         var watchers: [Watcher] = []
         func key() -> String { "\(generator.below(300))" }

@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @testable import KVCore
@@ -96,7 +97,7 @@ struct WriteTests {
 
     @Test("random bytes as the body of any kind never stop the store")
     func randomBodies() {
-        var generator = SeededGenerator(seed: 5)
+        var generator = Seeded(seed: 5)
         let member = Member()
         let kinds = EntryKind.allCases.filter { !$0.isReserved }
         for _ in 0..<20_000 {

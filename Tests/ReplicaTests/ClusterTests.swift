@@ -78,7 +78,7 @@ struct ClusterTests {
         arguments: 0..<40)
     func chaos(seed: UInt64) throws {
         let cluster = try TestCluster(size: seed % 4 == 0 ? 5 : 3, seed: 1_000 + seed)
-        var random = Seeded(state: seed)
+        var random = Seeded(seed: seed)
         cluster.run(microseconds: 300_000)
         cluster.lossPercent = Int.random(in: 0...5, using: &random)
         var puts: [(key: String, value: String, request: RequestID)] = []

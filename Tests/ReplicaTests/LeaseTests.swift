@@ -1,6 +1,8 @@
+import DurableLog
 import RaftCore
-@testable import Replica
 import Testing
+
+@testable import Replica
 
 @Suite("Leases in a cluster")
 struct LeaseTests {
@@ -196,6 +198,44 @@ struct SnapshotTests {
         let get = cluster.get("k150", on: 0)
         cluster.run(microseconds: 10_000)
         #expect(TestCluster.value(in: try #require(cluster.responses[get]).get()) == "v")
+    }
+
+    @Test("a snapshot that is being streamed outlives its successors until it has arrived")
+    func streamedSnapshot() throws {
+        var settings = TestCluster.fastSettings
+        // Too few for the member that was away, enough for what happens during the stream.
+        settings.retainedEntries = 400
+        let cluster = try TestCluster(size: 3, seed: 33, settings: settings)
+        cluster.run(microseconds: 500_000)
+        let leader = try #require(cluster.leaderPosition)
+        let away = (leader + 1) % 3
+        cluster.crash(away)
+        for number in 0..<600 {
+            _ = cluster.put("k\(number)", String(repeating: "x", count: 200), on: leader)
+            cluster.run(microseconds: 5_000)
+        }
+        // A slow stream: the leader writes several snapshots meanwhile.
+        cluster.streamMicroseconds = 1_500_000
+        try cluster.start(away)
+        var most = 0
+        for number in 600..<900 {
+            _ = cluster.put("k\(number)", "late", on: leader)
+            cluster.run(microseconds: 5_000)
+            most = max(most, try snapshots(cluster, on: leader))
+        }
+        cluster.run(microseconds: 1_000_000)
+        // It arrived the first time.
+        #expect(cluster.streamCount == 1)
+        let status = cluster.nodes[away].status!
+        #expect(status.stateHash == cluster.nodes[leader].status!.stateHash)
+        #expect(status.revision == 901)
+        // One that was streamed, the newest, and one on its way out at most.
+        #expect((2...3).contains(most))
+        #expect(try snapshots(cluster, on: leader) == 1)
+    }
+
+    private func snapshots(_ cluster: TestCluster, on position: Int) throws -> Int {
+        try cluster.nodes[position].disk.list().compactMap(SnapshotName.index).count
     }
 
     @Test("a checkpoint takes no part of a second away")

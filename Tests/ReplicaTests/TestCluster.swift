@@ -50,9 +50,18 @@ final class TestCluster {
     private(set) var watchMessages: [WatchStreamID: [[UInt8]]] = [:]
     private var nextRequest: RequestID = 1
     var effectCount = 0
+    /// Frames sent so far, by the positions of sender and receiver, lost ones too.
+    private(set) var frameCounts: [[Int]: Int] = [:]
+    /// Sees every frame that is sent: sender, receiver, bytes.
+    var tap: ((Int, Int, [UInt8]) -> Void)?
+    /// How long a snapshot is on its way.
+    var streamMicroseconds: Microseconds = 5_000
+    private(set) var streamCount = 0
+    /// When each call was answered.
+    private(set) var answeredAt: [RequestID: Microseconds] = [:]
 
     init(size: Int, seed: UInt64, settings: ReplicaSettings = TestCluster.fastSettings) throws {
-        random = Seeded(state: seed)
+        random = Seeded(seed: seed)
         self.settings = settings
         diskFreeAt = Array(repeating: 0, count: size)
         let record = MembershipRecord(
@@ -127,8 +136,12 @@ final class TestCluster {
     private func carryOut(_ effect: ReplicaEffect, of position: Int) {
         let node = nodes[position]
         switch effect {
-        case .respond(let request, let message): responses[request] = .success(message)
-        case .fail(let request, let failure): responses[request] = .failure(failure)
+        case .respond(let request, let message):
+            responses[request] = .success(message)
+            answeredAt[request] = now
+        case .fail(let request, let failure):
+            responses[request] = .failure(failure)
+            answeredAt[request] = now
         case .sendPeer(let to, let frame): send(frame, from: position, to: Int(to) - 1)
         case .peerFault(_, let fault): fatalError("a peer fault: \(fault)")
         case .disk(let operation):
@@ -142,9 +155,10 @@ final class TestCluster {
         case .writeSnapshot(let job):
             schedule(.snapshot(node: position, boot: node.boot, job), at: now + 3_000)
         case .sendSnapshot(let to, let file, let term):
+            streamCount += 1
             schedule(
                 .stream(from: position, to: Int(to) - 1, boot: node.boot, file: file, term: term),
-                at: now + 5_000)
+                at: now + streamMicroseconds)
         case .leaderChanged(let leader, _): node.leader = leader
         case .membersChanged: break
         case .stop(let failure): node.stopped = failure
@@ -152,6 +166,8 @@ final class TestCluster {
     }
 
     private func send(_ frame: [UInt8], from: Int, to: Int) {
+        frameCounts[[from, to], default: 0] += 1
+        tap?(from, to, frame)
         guard !cut.contains([from, to]), Int.random(in: 0..<100, using: &random) >= lossPercent
         else { return }
         schedule(
@@ -238,29 +254,35 @@ final class TestCluster {
 
     // MARK: - Clients
 
-    func call(_ kind: ClientRequest.Kind, _ body: [UInt8], on position: Int) -> RequestID {
+    func call(
+        _ kind: ClientRequest.Kind, _ body: [UInt8], timeout: Microseconds? = nil, on position: Int
+    ) -> RequestID {
         nextRequest += 1
-        deliver(
-            .requests([ClientRequest(id: nextRequest, kind: kind, body: body)]), to: position)
+        let request = ClientRequest(
+            id: nextRequest, kind: kind, body: body, timeoutMicroseconds: timeout)
+        deliver(.requests([request]), to: position)
         return nextRequest
     }
 
-    func put(_ key: String, _ value: String, lease: Int64 = 0, on position: Int) -> RequestID {
+    func put(
+        _ key: String, _ value: String, lease: Int64 = 0, timeout: Microseconds? = nil,
+        on position: Int
+    ) -> RequestID {
         var request = PutRequest()
         request.key = Array(key.utf8)[...]
         request.value = Array(value.utf8)[...]
         request.lease = lease
         var body: [UInt8] = []
         request.encode(into: &body)
-        return call(.put, body, on: position)
+        return call(.put, body, timeout: timeout, on: position)
     }
 
-    func get(_ key: String, on position: Int) -> RequestID {
+    func get(_ key: String, timeout: Microseconds? = nil, on position: Int) -> RequestID {
         var request = RangeRequest()
         request.key = Array(key.utf8)[...]
         var body: [UInt8] = []
         request.encode(into: &body)
-        return call(.range, body, on: position)
+        return call(.range, body, timeout: timeout, on: position)
     }
 
     /// Grants a lease and returns its id, once that is done.
@@ -274,12 +296,14 @@ final class TestCluster {
         return Self.integer(2, in: try responses[request]!.get())!
     }
 
-    func leaseCall(_ kind: ClientRequest.Kind, _ lease: Int64, on position: Int) -> RequestID {
+    func leaseCall(
+        _ kind: ClientRequest.Kind, _ lease: Int64, timeout: Microseconds? = nil, on position: Int
+    ) -> RequestID {
         var request = LeaseKeepAliveRequest()
         request.id = lease
         var body: [UInt8] = []
         request.encode(into: &body)
-        return call(kind, body, on: position)
+        return call(kind, body, timeout: timeout, on: position)
     }
 
     /// A number among a message's fields.

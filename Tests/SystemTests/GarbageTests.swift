@@ -2,23 +2,13 @@ import DurableLog
 import Foundation
 import NIOCore
 import NIOPosix
+import TestSupport
 import Testing
 
 /// Bytes that no client and no member sends: the connection that brings them ends, with a line in
 /// the log, and nobody else notices.
 @Suite("Garbage on the wire")
 struct GarbageTests {
-    /// Seeded, so that a failure can be repeated.
-    private struct Noise {
-        var state: UInt64
-        mutating func bytes(_ count: Int) -> [UInt8] {
-            (0..<count).map { _ in
-                state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-                return UInt8(truncatingIfNeeded: state >> 33)
-            }
-        }
-    }
-
     /// Sends bytes and waits until the other side has closed the connection.
     private func send(_ bytes: [UInt8], port: Int) async throws {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -39,7 +29,7 @@ struct GarbageTests {
         let bystander = try await RawClient.connect(port: cluster.clientPorts[0])
         let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
         let emptySettings: [UInt8] = [0, 0, 0, 4, 0, 0, 0, 0, 0]
-        var noise = Noise(state: 42)
+        var noise = Seeded(seed: 42)
         for round in 0..<10 {
             try await send(noise.bytes(5_000), port: cluster.clientPorts[0])
             try await send(preface + noise.bytes(5_000), port: cluster.clientPorts[0])

@@ -8,6 +8,9 @@ import Testing
 struct SlowWatcherTests {
     private static let puts = 2_500
     private static let valueBytes = 100_000
+    private static let streamsInCrowd = 300
+    private static let putsInCrowd = 24
+    private static let valueBytesInCrowd = 50_000
     /// Far below the 250 MB of events, far above what the allocator does by itself.
     private static let allowedBytes = 64 << 20
 
@@ -16,6 +19,9 @@ struct SlowWatcherTests {
         let text = Array("\(number) ".utf8)
         return text + [UInt8](repeating: UInt8(ascii: "x"), count: valueBytes - text.count)
     }
+
+    /// What many stalled streams may cost together; their own bounds add up to twice as much.
+    private static let allowedBytesInCrowd = 150 << 20
 
     private static func load(_ client: RawClient) async throws {
         try await concurrently(0..<puts, width: 16) { number in
@@ -91,6 +97,45 @@ struct SlowWatcherTests {
         for client in [client, patientClient, stalledClient, lateClient] {
             await client.connection.close()
         }
+    }
+
+    @Test("hold little when they are many, and lose nothing")
+    func crowd() async throws {
+        let (cluster, client) = try await Self.lone()
+        var connections: [RawClient] = []
+        var streams: [GRPCClientStream] = []
+        for _ in 0..<3 {
+            let connection = try await RawClient.connect(port: cluster.clientPorts[0])
+            for _ in 0..<Self.streamsInCrowd / 3 {
+                streams.append(try await connection.watch("big"))
+            }
+            try await connection.connection.channel.setOption(.autoRead, value: false).get()
+            connections.append(connection)
+        }
+        let before = try cluster.residentBytes(0)
+        let value = [UInt8](repeating: 7, count: Self.valueBytesInCrowd)
+        var last: Int64 = 0
+        for _ in 0..<Self.putsInCrowd { last = try await client.put("big", bytes: value) }
+        let after = try cluster.residentBytes(0)
+        #expect(
+            after < before + Self.allowedBytesInCrowd,
+            "\(after >> 20) MiB with stalled streams, \(before >> 20) MiB before")
+        for connection in connections {
+            try await connection.connection.channel.setOption(.autoRead, value: true).get()
+        }
+        let first = last - Int64(Self.putsInCrowd) + 1
+        try await concurrently(0..<streams.count, width: streams.count) { [streams, last] number in
+            var next = first
+            while next <= last {
+                let answer = try await streams[number].answer()
+                try #require(!answer.canceled, "\(answer.cancelReason)")
+                for event in answer.events {
+                    try #require(event.kv.modRevision == next)
+                    next += 1
+                }
+            }
+        }
+        for connection in connections + [client] { await connection.connection.close() }
     }
 
     /// What was on its way comes without a gap, then the watch says that the rest is compacted.

@@ -34,7 +34,7 @@ struct OutputTests {
     func simple() {
         #expect(text(printer(.simple).get(response)) == "a\nc\n")
         #expect(text(printer(.simple).get(response, content: .values)) == "c\n")
-        #expect(text(printer(.simple).get(response, content: .keys)) == "a\n")
+        #expect(text(printer(.simple).get(response, content: .keys)) == "a\n\n")
         #expect(text(printer(.simple, isHex: true).get(response)) == "\\x61\n\\x63\n")
         #expect(text(printer(.simple).get(response, isCountOnly: true)) == "1\n")
     }

@@ -56,7 +56,7 @@ public struct HTTP2ClientTarget: FuzzTarget {
 
     /// See `FuzzTarget`.
     public func run(_ input: [UInt8]) throws(PropertyBreach) -> Behaviour {
-        var random = Seeded(state: stableHash(input))
+        var random = Seeded(seed: stableHash(input))
         var whole = ClientDriver()
         try whole.run(input, piece: Int.max)
         var pieces = ClientDriver()

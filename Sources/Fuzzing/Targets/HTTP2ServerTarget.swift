@@ -68,7 +68,7 @@ public struct HTTP2ServerTarget: FuzzTarget {
 
     /// See `FuzzTarget`.
     public func run(_ input: [UInt8]) throws(PropertyBreach) -> Behaviour {
-        var random = Seeded(state: stableHash(input))
+        var random = Seeded(seed: stableHash(input))
         let isTight = random.next() % 2 == 0
         if random.next() % 2 == 0 {
             // Weather: the socket is full at times, the owner gives up streams and shuts down.

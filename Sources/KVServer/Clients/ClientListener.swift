@@ -18,14 +18,14 @@ final class ClientListener {
     ) {
         self.loop = loop
         self.logger = logger
-        let service = EtcdService(
-            replica: replica, configuration: configuration, logger: logger)
-        let health = HealthCheck(replica: replica)
-        self.service = service
-        self.health = health
         var limits = HTTP2Limits()
         limits.maximumMessageBytes = configuration.maxRequestBytes + Self.messageOverheadBytes
         self.limits = limits
+        let service = EtcdService(
+            replica: replica, configuration: configuration, limits: limits, logger: logger)
+        let health = HealthCheck(replica: replica)
+        self.service = service
+        self.health = health
         replica.outlets = ReplicaLoop.Outlets(
             respond: { request, result in
                 if !health.respond(request, result) { service.respond(request, result) }

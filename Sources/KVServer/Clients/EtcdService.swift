@@ -10,12 +10,45 @@ import Replica
 final class EtcdService: GRPCService {
     /// Unsent bytes at which a watch stream is held back; its client catches up from history.
     private static let maxUnsentWatchBytes = 1 << 20
+    /// Unsent bytes of all connections together above which a watch stream is held back already
+    /// when it has more to send than `drainedBytes`: many slow clients hold no more than this, and
+    /// that much for each stream.
+    private static let maxUnsentBytesInAll = 64 << 20
 
     private struct Waiting {
         var connection: GRPCServerConnection
         var stream: StreamID
         /// A keep-alive stream stays open behind its answers.
         var isStreaming: Bool
+    }
+
+    /// What a stream's tag holds: the method in its low byte, above it a watch stream's id, or for
+    /// any other call the microseconds that its client waits, 0 if it didn't say.
+    private struct Tag {
+        var method: RPCMethod
+        var above: UInt64
+
+        init(_ method: RPCMethod, _ above: UInt64 = 0) {
+            self.method = method
+            self.above = above
+        }
+
+        init(_ number: UInt64) {
+            guard let method = RPCMethod(rawValue: UInt8(truncatingIfNeeded: number)) else {
+                preconditionFailure("a tag holds the method it was made from")
+            }
+            self.init(method, number >> 8)
+        }
+
+        static func timeout(nanoseconds: Int64?) -> UInt64 {
+            guard let nanoseconds else { return 0 }
+            return UInt64(max(nanoseconds / 1_000, 1))
+        }
+
+        /// An Int64 of nanoseconds is less than 2^54 microseconds, so that nothing is cut off.
+        var number: UInt64 { above << 8 | UInt64(method.rawValue) }
+
+        var timeoutMicroseconds: Microseconds? { above == 0 ? nil : above }
     }
 
     private struct WatchStream {
@@ -27,6 +60,9 @@ final class EtcdService: GRPCService {
     private final class Session {
         let connection: GRPCServerConnection
         var waiting: [StreamID: Set<RequestID>] = [:]
+        var watches: [StreamID: WatchStreamID] = [:]
+        /// Bytes that waited when they were last looked at.
+        var unsentBytes = 0
         /// Streams whose client wants to be told when there is no leader.
         var leaderBound: Set<StreamID> = []
         /// Keep-alive streams whose client has said all, but is owed answers.
@@ -36,6 +72,7 @@ final class EtcdService: GRPCService {
         /// The stream is over.
         func forget(_ stream: StreamID) {
             waiting[stream] = nil
+            watches[stream] = nil
             leaderBound.remove(stream)
             endedKeepAlives.remove(stream)
         }
@@ -54,9 +91,15 @@ final class EtcdService: GRPCService {
     private var dirty: [Session] = []
     private var leader: MemberID?
     private var isDownloading = false
+    private let drainedBytes: Int
+    private var unsentBytesInAll = 0
 
-    init(replica: ReplicaLoop, configuration: ServerConfiguration, logger: Logger) {
+    init(
+        replica: ReplicaLoop, configuration: ServerConfiguration, limits: HTTP2Limits,
+        logger: Logger
+    ) {
         self.replica = replica
+        drainedBytes = limits.drainedBytes
         nodeName = configuration.name
         maxRequestBytes = configuration.maxRequestBytes
         electionTimeout = .microseconds(
@@ -86,10 +129,17 @@ final class EtcdService: GRPCService {
         for requests in session.waiting.values {
             for request in requests { forget(request) }
         }
-        for (id, watch) in watches where watch.connection === connection {
+        for id in session.watches.values {
             watches[id] = nil
             replica.submit(.watchClosed(id))
         }
+        unsentBytesInAll -= session.unsentBytes
+    }
+
+    private func noteUnsentBytes(_ session: Session) {
+        let unsent = session.connection.unsentBytes
+        unsentBytesInAll += unsent - session.unsentBytes
+        session.unsentBytes = unsent
     }
 
     private func forget(_ request: RequestID) {
@@ -99,7 +149,6 @@ final class EtcdService: GRPCService {
 
     // MARK: - Streams
 
-    /// The tag of a stream: the method in the low byte, a watch stream's id above it.
     func requestStarted(
         _ stream: StreamID, _ head: RequestHead, on connection: GRPCServerConnection
     ) -> UInt64 {
@@ -122,24 +171,18 @@ final class EtcdService: GRPCService {
         if method == .watch {
             let id = replica.newWatchStreamID()
             watches[id] = WatchStream(connection: connection, stream: stream)
-            return id << 8 | UInt64(method.rawValue)
+            session?.watches[stream] = id
+            return Tag(method, id).number
         }
-        return UInt64(method.rawValue)
-    }
-
-    private func method(_ tag: UInt64) -> RPCMethod {
-        guard let method = RPCMethod(rawValue: UInt8(truncatingIfNeeded: tag)) else {
-            preconditionFailure("a tag holds the method it was made from")
-        }
-        return method
+        return Tag(method, Tag.timeout(nanoseconds: head.timeoutNanoseconds)).number
     }
 
     func messageReceived(
         _ stream: StreamID, tag: UInt64, _ message: [UInt8], isLast: Bool,
         on connection: GRPCServerConnection
     ) {
-        let method = method(tag)
-        guard let call = ServedCall(method) else { return }
+        let tag = Tag(tag)
+        guard let call = ServedCall(tag.method) else { return }
         switch call {
         case .replica(let kind):
             guard message.count <= maxRequestBytes else {
@@ -150,10 +193,11 @@ final class EtcdService: GRPCService {
                 fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
                 return
             }
-            submit(kind, message, stream: stream, isStreaming: false, on: connection)
+            submit(kind, message, tag, stream: stream, isStreaming: false, on: connection)
         case .keepAlive:
-            submit(.leaseKeepAlive, message, stream: stream, isStreaming: true, on: connection)
-        case .watch: replica.submit(.watch(tag >> 8, message))
+            submit(
+                .leaseKeepAlive, message, tag, stream: stream, isStreaming: true, on: connection)
+        case .watch: replica.submit(.watch(tag.above, message))
         case .status:
             sessions[ObjectIdentifier(connection)]?.forget(stream)
             connection.sendUnary(stream, replica.status.response())
@@ -162,28 +206,30 @@ final class EtcdService: GRPCService {
             connection.sendUnary(stream, replica.status.header())
         case .snapshot: sendSnapshot(on: stream, of: connection)
         }
-        if isLast { requestEnded(stream, tag: tag, on: connection) }
+        if isLast { requestEnded(stream, tag: tag.number, on: connection) }
     }
 
     private func submit(
-        _ kind: ClientRequest.Kind, _ message: [UInt8], stream: StreamID, isStreaming: Bool,
-        on connection: GRPCServerConnection
+        _ kind: ClientRequest.Kind, _ message: [UInt8], _ tag: Tag, stream: StreamID,
+        isStreaming: Bool, on connection: GRPCServerConnection
     ) {
         let id = replica.newRequestID()
         waiting[id] = Waiting(connection: connection, stream: stream, isStreaming: isStreaming)
         sessions[ObjectIdentifier(connection)]?.waiting[stream, default: []].insert(id)
-        replica.submit(ClientRequest(id: id, kind: kind, body: message))
+        replica.submit(
+            ClientRequest(
+                id: id, kind: kind, body: message, timeoutMicroseconds: tag.timeoutMicroseconds))
     }
 
     /// The client has said all it will. Unary calls are answered by their message; streams end
     /// when nothing more is owed on them.
     func requestEnded(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
-        guard let call = ServedCall(method(tag)) else { return }
+        let tag = Tag(tag)
+        guard let call = ServedCall(tag.method) else { return }
         let session = sessions[ObjectIdentifier(connection)]
         switch call {
         case .watch:
-            replica.submit(.watchClosed(tag >> 8))
-            watches[tag >> 8] = nil
+            closeWatch(tag.above)
             session?.forget(stream)
             connection.finish(stream, .ok)
         case .keepAlive:
@@ -206,13 +252,20 @@ final class EtcdService: GRPCService {
         guard let session = sessions[ObjectIdentifier(connection)] else { return }
         for request in session.waiting[stream] ?? [] { forget(request) }
         session.forget(stream)
-        if watches.removeValue(forKey: tag >> 8) != nil { replica.submit(.watchClosed(tag >> 8)) }
+        let tag = Tag(tag)
+        if tag.method == .watch { closeWatch(tag.above) }
+    }
+
+    private func closeWatch(_ id: WatchStreamID) {
+        if watches.removeValue(forKey: id) != nil { replica.submit(.watchClosed(id)) }
     }
 
     func streamDrained(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
-        guard let watch = watches[tag >> 8], watch.isPaused else { return }
-        watches[tag >> 8]?.isPaused = false
-        replica.submit(.watchResumed(tag >> 8))
+        if let session = sessions[ObjectIdentifier(connection)] { noteUnsentBytes(session) }
+        let tag = Tag(tag)
+        guard tag.method == .watch, let watch = watches[tag.above], watch.isPaused else { return }
+        watches[tag.above]?.isPaused = false
+        replica.submit(.watchResumed(tag.above))
     }
 
     func readBatchComplete(on connection: GRPCServerConnection) {}
@@ -254,19 +307,28 @@ final class EtcdService: GRPCService {
     func watchResponse(_ id: WatchStreamID, _ message: [UInt8]) {
         guard let watch = watches[id] else { return }
         watch.connection.sendMessage(watch.stream, message)
-        if let session = sessions[ObjectIdentifier(watch.connection)] { markDirty(session) }
+        if let session = sessions[ObjectIdentifier(watch.connection)] {
+            noteUnsentBytes(session)
+            markDirty(session)
+        }
+        // A stream that has more to send than `drainedBytes` is sure to be told as drained.
+        let isCrowded = unsentBytesInAll > Self.maxUnsentBytesInAll
         guard !watch.isPaused,
-            watch.connection.unsentBytes(watch.stream) > Self.maxUnsentWatchBytes
+            watch.connection.unsentBytes(watch.stream)
+                > (isCrowded ? drainedBytes : Self.maxUnsentWatchBytes)
         else { return }
         watches[id]?.isPaused = true
         replica.submit(.watchPaused(id))
     }
 
     func watchFailed(_ id: WatchStreamID, _ error: EtcdError) {
-        guard let watch = watches.removeValue(forKey: id) else { return }
-        replica.submit(.watchClosed(id))
+        guard let watch = watches[id] else { return }
+        closeWatch(id)
         fail(watch.stream, RequestFailure(error), on: watch.connection)
-        if let session = sessions[ObjectIdentifier(watch.connection)] { markDirty(session) }
+        if let session = sessions[ObjectIdentifier(watch.connection)] {
+            session.forget(watch.stream)
+            markDirty(session)
+        }
     }
 
     /// Clients match the status text literally; node, cause and remedy travel beside it.
@@ -297,6 +359,7 @@ final class EtcdService: GRPCService {
         for session in sessions {
             session.isDirty = false
             session.connection.flush()
+            if session.connection.isOpen { noteUnsentBytes(session) }
         }
     }
 
@@ -323,11 +386,7 @@ final class EtcdService: GRPCService {
 
     private func end(_ stream: StreamID, of session: Session, with error: EtcdError) {
         for request in session.waiting.removeValue(forKey: stream) ?? [] { forget(request) }
-        for (id, watch) in watches
-        where watch.connection === session.connection && watch.stream == stream {
-            watches[id] = nil
-            replica.submit(.watchClosed(id))
-        }
+        if let id = session.watches.removeValue(forKey: stream) { closeWatch(id) }
         fail(stream, RequestFailure(error), on: session.connection)
     }
 
@@ -340,7 +399,10 @@ final class EtcdService: GRPCService {
         }
         for id in watches.keys { replica.submit(.watchClosed(id)) }
         watches.removeAll()
-        for session in sessions.values { session.connection.shutDownGracefully() }
+        for session in sessions.values {
+            session.watches.removeAll()
+            session.connection.shutDownGracefully()
+        }
     }
 
     func closeAll() {

@@ -21,8 +21,6 @@ final class PeerLink {
 
     /// Unsent bytes at which a peer counts as not reading: the window of consensus is far smaller.
     static let maxUnsentBytes = 64 << 20
-    /// How long sent bytes may stay unacknowledged by the peer's kernel.
-    private static let unacknowledgedMilliseconds: ChannelOptions.Types.SocketOption.Value = 5_000
     private static let retryDelays: [TimeAmount] = [
         .milliseconds(1), .milliseconds(10), .milliseconds(20), .milliseconds(50),
         .milliseconds(100), .milliseconds(250), .milliseconds(500),
@@ -92,29 +90,8 @@ final class PeerLink {
     func connect() {
         guard !isClosed else { return }
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        ClientBootstrap(group: loop)
-            .connectTimeout(.seconds(2))
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            // A peer that vanished without a word is noticed when its acknowledgements stay out.
-            .channelOption(
-                ChannelOptions.Types.SocketOption(
-                    level: .tcp, name: .init(rawValue: TCP_USER_TIMEOUT)),
-                value: Self.unacknowledgedMilliseconds
-            )
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        PeerFrameHandler(guarded.value.callbacks))
-                }
-            }
-            .connect(host: endpoint.host, port: endpoint.port)
-            .hop(to: loop)
-            .whenComplete { result in
-                switch result {
-                case .success: break
-                case .failure(let error): guarded.value.connectFailed(error)
-                }
-            }
+        PeerDialer.connect(to: endpoint, on: loop, callbacks)
+            .whenFailure { error in guarded.value.connectFailed(error) }
     }
 
     private var callbacks: PeerFrameHandler.Callbacks {

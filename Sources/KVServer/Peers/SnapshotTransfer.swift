@@ -2,7 +2,6 @@ import DurableLog
 import KVCore
 import Logging
 import NIOCore
-import NIOPosix
 import RaftCore
 import Replica
 
@@ -31,6 +30,7 @@ final class SnapshotSender {
     private let index: LogIndex
     private let term: Term
     private let hello: PeerHello
+    private let patience: TimeAmount
     private let finished: (Bool) -> Void
     private var channel: Channel?
     private var isFinished = false
@@ -38,7 +38,8 @@ final class SnapshotSender {
 
     init(
         file: String, index: LogIndex, term: Term, hello: PeerHello, loop: EventLoop,
-        disk: DiskThread, finished: @escaping (Bool) -> Void
+        disk: DiskThread, patience: TimeAmount = SnapshotFrames.patience,
+        finished: @escaping (Bool) -> Void
     ) {
         self.file = file
         self.index = index
@@ -46,21 +47,13 @@ final class SnapshotSender {
         self.hello = hello
         self.loop = loop
         self.disk = disk
+        self.patience = patience
         self.finished = finished
     }
 
     func start(to endpoint: Endpoint) {
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        ClientBootstrap(group: loop)
-            .connectTimeout(.seconds(2))
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        PeerFrameHandler(guarded.value.callbacks))
-                }
-            }
-            .connect(host: endpoint.host, port: endpoint.port)
-            .hop(to: loop)
+        PeerDialer.connect(to: endpoint, on: loop, callbacks)
             .whenFailure { _ in guarded.value.finish(false) }
     }
 
@@ -134,7 +127,7 @@ final class SnapshotSender {
     private func watchProgress() {
         progressWatch?.cancel()
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        progressWatch = loop.scheduleTask(in: SnapshotFrames.patience) {
+        progressWatch = loop.scheduleTask(in: patience) {
             guarded.value.finish(false)
         }
     }

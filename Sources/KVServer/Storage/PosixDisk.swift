@@ -83,6 +83,7 @@ struct PosixDisk: Disk {
         let descriptor = try descriptor(file, creating: false)
         var code: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
+            // The kernel writes `byteCount - count` bytes at most, into room for as many.
             while count < byteCount {
                 let result = pread(
                     descriptor, buffer.baseAddress! + count, byteCount - count, offset + count)
@@ -125,6 +126,7 @@ struct PosixDisk: Disk {
         _ descriptor: Int32, _ file: String, offset: Int, _ bytes: ArraySlice<UInt8>
     ) throws(DiskError) {
         var code: Int32 = 0
+        // The kernel reads `buffer.count - written` bytes at most; a buffer with any has a base.
         bytes.withUnsafeBytes { buffer in
             var written = 0
             while written < buffer.count {

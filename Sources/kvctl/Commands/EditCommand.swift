@@ -22,9 +22,20 @@ struct EditCommand: AsyncParsableCommand {
         let current = try await client.get(Array(key.utf8))
         let old = current.map { [UInt8]($0.value) } ?? []
         let file = try draftFile()
-        try FileIO.write(old, to: file)
-        try await openEditor(file)
-        let text = Self.edited(try FileIO.read(file), from: old, isNew: current == nil)
+        let text: [UInt8]?
+        do {
+            try FileIO.write(old, to: file)
+            try await openEditor(file)
+            text = Self.edited(try FileIO.read(file), from: old, isNew: current == nil)
+        } catch {
+            // Kept only if there is something of the user's in it.
+            if let draft = try? FileIO.read(file), draft != old {
+                Output.note("kvctl: your text is in \(file)")
+            } else {
+                Self.remove(file)
+            }
+            throw error
+        }
         guard let text else {
             Self.remove(file)
             Output.note("kvctl: \(key) is unchanged")
@@ -103,8 +114,7 @@ struct EditCommand: AsyncParsableCommand {
         let status = await child.wait()
         guard status == 0 else {
             throw CommandFailure(
-                "\(editor) ended with exit code \(status); nothing is saved. Your text is in \(file)"
-            )
+                "\(editor) ended with exit code \(status); nothing is saved")
         }
     }
 }

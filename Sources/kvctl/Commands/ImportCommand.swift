@@ -39,25 +39,35 @@ struct ImportCommand: AsyncParsableCommand {
                     ? Style.added("+ \(key)", on: 1) + "\n"
                     : Style.changed("~ \(key)", on: 1) + "\n")
         }
-        let summary =
-            "\(plan.newCount) new, \(plan.changes.count - plan.newCount) changed, "
-            + "\(plan.unchangedCount) unchanged, \(tree.skipped.count) skipped (no regular file)"
         var failureCount = tree.failures.count + plan.failures.count
-        if !dryRun { failureCount += await write(plan, client) }
-        Output.note("kvctl: \(dryRun ? "would import" : "imported"): \(summary)")
+        var written = plan.changes
+        if !dryRun {
+            written = await write(plan, client)
+            failureCount += plan.changes.count - written.count
+        }
+        let newCount = written.count { $0.isNew }
+        Output.note(
+            "kvctl: \(dryRun ? "would import" : "imported"): \(newCount) new, "
+                + "\(written.count - newCount) changed, \(plan.unchangedCount) unchanged, "
+                + "\(tree.skipped.count) skipped (no regular file), \(failureCount) failed")
         if failureCount > 0 { throw CommandFailure("\(failureCount) files failed") }
     }
 
-    /// - Returns: how many failed.
-    private func write(_ plan: ImportPlan, _ client: KVClient) async -> Int {
+    /// - Returns: what was written.
+    private func write(_ plan: ImportPlan, _ client: KVClient) async -> [ImportPlan.Change] {
+        var written: [ImportPlan.Change] = []
         var progress = ProgressLine(total: plan.changes.count, what: "keys written")
         let writer = ImportWriter(client, timeout: globals.commandTimeout.duration)
-        let failureCount = await writer.write(plan) { failure in
-            progress.step()
-            if let failure { progress.interrupt { Output.complain(failure) } }
+        await writer.write(plan) { change, failure in
+            if let failure {
+                progress.interrupt { Output.complain(failure) }
+            } else {
+                written.append(change)
+                progress.step()
+            }
         }
         progress.finish()
-        return failureCount
+        return written
     }
 }
 

@@ -27,6 +27,7 @@ enum FileIO {
         var content: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
+            // The kernel writes `$0.count` bytes at most.
             let count = buffer.withUnsafeMutableBytes {
                 Glibc.read(descriptor, $0.baseAddress, $0.count)
             }
@@ -59,6 +60,7 @@ enum FileIO {
     ) throws(CommandFailure) {
         var position = 0
         while position < content.count {
+            // The kernel reads `$0.count` bytes at most.
             let count = content[position...].withUnsafeBytes {
                 Glibc.write(descriptor, $0.baseAddress, $0.count)
             }

@@ -34,6 +34,7 @@ enum Output {
     private static func put(_ bytes: [UInt8], to descriptor: Int32) {
         var position = 0
         while position < bytes.count {
+            // The kernel reads `$0.count` bytes at most.
             let count = bytes[position...].withUnsafeBytes {
                 Glibc.write(descriptor, $0.baseAddress, $0.count)
             }

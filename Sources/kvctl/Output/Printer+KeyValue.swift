@@ -64,7 +64,9 @@ extension Printer {
         case .keysAndValues:
             text.line(bytes(kv.key))
             text.line(bytes(kv.value))
-        case .keys: text.line(bytes(kv.key))
+        case .keys:
+            text.line(bytes(kv.key))
+            text.line("")  // etcdctl prints the empty value, and scripts count on it.
         case .values: text.line(bytes(kv.value))
         }
     }

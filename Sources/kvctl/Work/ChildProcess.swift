@@ -104,7 +104,8 @@ struct ChildProcess: Sendable {
     }
 }
 
-/// A null-terminated array of C strings, freed with this object.
+/// A null-terminated array of C strings, freed with this object: each is a copy of its own, nobody
+/// else frees it, and `posix_spawn` takes no pointer along.
 private final class CStrings {
     let pointers: [UnsafeMutablePointer<CChar>?]
 

@@ -29,6 +29,7 @@ struct FileTree {
         }
         defer { closedir(directory) }
         while let entry = readdir(directory) {
+            // The C library ends the name with a zero within the field.
             let name = withUnsafeBytes(of: &entry.pointee.d_name) {
                 Array($0.prefix { $0 != 0 })
             }

@@ -19,8 +19,6 @@ struct ImportPlan {
     private(set) var unchangedCount = 0
     private(set) var failures: [String] = []
 
-    var newCount: Int { changes.count { $0.isNew } }
-
     init(folder: [UInt8], prefix: [UInt8]) {
         self.folder = folder
         self.prefix = prefix
@@ -68,15 +66,12 @@ struct ImportWriter: Sendable {
         self.timeout = timeout
     }
 
-    /// - Parameter done: called after each change, with what went wrong.
-    /// - Returns: how many failed.
-    func write(_ plan: ImportPlan, done: (String?) -> Void) async -> Int {
-        await withTaskGroup(of: String?.self) { group in
-            var failureCount = 0
+    /// - Parameter done: called after each change, with what went wrong if anything did.
+    func write(_ plan: ImportPlan, done: (ImportPlan.Change, String?) -> Void) async {
+        await withTaskGroup(of: (ImportPlan.Change, String?).self) { group in
             func finishOne() async {
-                guard let failure = await group.next() else { return }
-                if failure != nil { failureCount += 1 }
-                done(failure)
+                guard let (change, failure) = await group.next() else { return }
+                done(change, failure)
             }
             for (index, change) in plan.changes.enumerated() {
                 if index >= Self.concurrentWrites { await finishOne() }
@@ -84,14 +79,14 @@ struct ImportWriter: Sendable {
                     do {
                         let value = try plan.content(change.file)
                         try await write(change.key, value)
-                        return nil
+                        return (change, nil)
                     } catch {
-                        return "\(String(decoding: change.key, as: UTF8.self)): \(Self.text(error))"
+                        let key = String(decoding: change.key, as: UTF8.self)
+                        return (change, "\(key): \(Self.text(error))")
                     }
                 }
             }
             for _ in 0..<min(plan.changes.count, Self.concurrentWrites) { await finishOne() }
-            return failureCount
         }
     }
 

@@ -1,0 +1,194 @@
+import DurableLog
+import Foundation
+import KVCore
+import Logging
+import NIOCore
+import NIOPosix
+import RaftCore
+import Synchronization
+import Testing
+
+@testable import KVServer
+
+/// The connections that carry snapshots, with the other side played by the test.
+@Suite("Snapshot links", .serialized)
+struct SnapshotLinkTests {
+    private static let patience = TimeAmount.milliseconds(400)
+    private static let sender: MemberID = 1
+    private static let receiver: MemberID = 2
+    private static let clusterID: UInt64 = 99
+
+    private let folder: URL
+    private let disk: DiskThread
+    private let loop = MultiThreadedEventLoopGroup.singleton.next()
+
+    init() throws {
+        folder = FileManager.default.temporaryDirectory
+            .appendingPathComponent("martlet-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        disk = DiskThread(name: "test", directory: folder.path)
+    }
+
+    private func end() {
+        disk.close()
+        try? FileManager.default.removeItem(at: folder)
+    }
+
+    private static func hello(_ kind: PeerHello.LinkKind) -> PeerHello {
+        PeerHello(
+            kind: kind, clusterID: clusterID, sender: sender, receiver: receiver,
+            directoryID: DirectoryID(high: 1, low: 2), incarnation: 3)
+    }
+
+    // MARK: - The sending side
+
+    /// A peer that says welcome; then it reads on or doesn't, and acknowledges or doesn't.
+    private func peer(reads: Bool, acknowledges: Bool) async throws -> any Channel {
+        try await ServerBootstrap(group: loop)
+            .childChannelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4_096)
+            )
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    var isGreeted = false
+                    func answer(_ channel: any Channel, _ payload: ByteBuffer) {
+                        channel.writeAndFlush(
+                            PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
+                    }
+                    try channel.pipeline.syncOperations.addHandler(
+                        PeerFrameHandler(
+                            .init(
+                                frame: { channel, frame in
+                                    if !isGreeted {
+                                        isGreeted = true
+                                        if !reads {
+                                            channel.setOption(.autoRead, value: false)
+                                                .whenComplete { _ in }
+                                        }
+                                        answer(
+                                            channel,
+                                            PeerWelcome.welcome(version: 1, incarnation: 5)
+                                                .encoded())
+                                    } else if frame.readableBytes == 0, acknowledges {
+                                        answer(channel, ByteBuffer(bytes: [1]))
+                                    }
+                                }, malformed: { _, _ in }, inactive: { _ in })))
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+    }
+
+    /// Sends a file of so many bytes; returns the outcome and how long it took.
+    private func send(
+        byteCount: Int, to peer: any Channel
+    ) async throws -> (succeeded: Bool, time: Duration) {
+        try Data(repeating: 7, count: byteCount)
+            .write(to: folder.appendingPathComponent(SnapshotName.file(5)))
+        let endpoint = Endpoint(host: "127.0.0.1", port: try #require(peer.localAddress?.port))
+        let start = ContinuousClock.now
+        let outcome = loop.makePromise(of: Bool.self)
+        try await loop.submit { [loop, disk] in
+            SnapshotSender(
+                file: SnapshotName.file(5), index: 5, term: 1, hello: Self.hello(.snapshot),
+                loop: loop, disk: disk, patience: Self.patience
+            ) { outcome.succeed($0) }.start(to: endpoint)
+        }.get()
+        let succeeded = try await outcome.futureResult.get()
+        return (succeeded, ContinuousClock.now - start)
+    }
+
+    @Test("a sender is done when the peer says that the snapshot is durable")
+    func sent() async throws {
+        defer { end() }
+        let peer = try await peer(reads: true, acknowledges: true)
+        let result = try await send(byteCount: 3 << 20, to: peer)
+        #expect(result.succeeded)
+        try await peer.close()
+    }
+
+    @Test("a sender gives up on a peer that reads and then says nothing")
+    func silent() async throws {
+        defer { end() }
+        let peer = try await peer(reads: true, acknowledges: false)
+        let result = try await send(byteCount: 1_000, to: peer)
+        #expect(!result.succeeded)
+        #expect(result.time >= .milliseconds(400))
+        #expect(result.time < .seconds(5))
+        try await peer.close()
+    }
+
+    @Test("a sender gives up on a peer that stops reading")
+    func stalled() async throws {
+        defer { end() }
+        let peer = try await peer(reads: false, acknowledges: false)
+        // Far more than the sockets between them hold.
+        let result = try await send(byteCount: 64 << 20, to: peer)
+        #expect(!result.succeeded)
+        #expect(result.time >= .milliseconds(400))
+        #expect(result.time < .seconds(20))
+        try await peer.close()
+    }
+
+    // MARK: - The receiving side
+
+    /// A connection as a sender makes one: it says hello and tells when it was welcomed, closed.
+    private func connect(
+        port: Int, welcomed: EventLoopPromise<Void>, closed: EventLoopPromise<Void>
+    ) async throws -> any Channel {
+        try await loop.flatSubmit { [loop] in
+            PeerDialer.connect(
+                to: Endpoint(host: "127.0.0.1", port: port), on: loop,
+                .init(
+                    active: { channel in
+                        channel.writeAndFlush(
+                            PeerFraming.frame(
+                                Self.hello(.snapshot).encoded(), allocator: channel.allocator),
+                            promise: nil)
+                    },
+                    frame: { _, frame in
+                        if case .welcome? = PeerWelcome(frame) { welcomed.succeed() }
+                    },
+                    malformed: { _, _ in },
+                    inactive: { _ in
+                        welcomed.fail(ChannelError.eof)
+                        closed.succeed()
+                    }))
+        }.get()
+    }
+
+    @Test("a newer snapshot replaces one that is being received, whose sender may be gone")
+    func replaced() async throws {
+        defer { end() }
+        let port = try ProcessCluster.freePorts(1)[0]
+        let members = [
+            ClusterMember(id: Self.sender, peerURLs: ["http://127.0.0.1:1"], role: .voter),
+            ClusterMember(
+                id: Self.receiver, peerURLs: ["http://127.0.0.1:\(port)"], role: .voter),
+        ]
+        let network = try await loop.flatSubmit { [loop, disk] in
+            let network = PeerNetwork(
+                identity: DirectoryIdentity(
+                    clusterID: Self.clusterID, memberID: Self.receiver,
+                    directoryID: DirectoryID(high: 3, low: 4)),
+                incarnation: 1, limits: StoreLimits(), loop: loop, disk: disk,
+                logger: Logger(label: "test"))
+            let bound = NIOLoopBound(network, eventLoop: loop)
+            return network.start(
+                listeningOn: [Endpoint(host: "127.0.0.1", port: port)], members: members
+            ).map { bound }
+        }.get()
+        let welcomes = (0..<2).map { _ in loop.makePromise(of: Void.self) }
+        let closings = (0..<2).map { _ in loop.makePromise(of: Void.self) }
+        let first = try await connect(port: port, welcomed: welcomes[0], closed: closings[0])
+        try await welcomes[0].futureResult.get()
+        #expect(first.isActive)
+        let second = try await connect(port: port, welcomed: welcomes[1], closed: closings[1])
+        try await welcomes[1].futureResult.get()
+        try await closings[0].futureResult.get()
+        #expect(!first.isActive)
+        #expect(second.isActive)
+        try await second.close()
+        try await closings[1].futureResult.get()
+        try await loop.submit { network.value.close() }.get()
+    }
+}
