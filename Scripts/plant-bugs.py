@@ -52,7 +52,8 @@ def manifest():
     text = text.replace("    targets: [\n", '    targets: [\n        .target(name: "Planted"),\n', 1)
     text = text.replace('.target(name: "RaftCore")', '.target(name: "RaftCore", dependencies: ["Planted"])')
     text = text.replace('dependencies: ["CLZ4"]', 'dependencies: ["CLZ4", "Planted"]')
-    return re.sub(r"\n        \.(target\(\n?\s*name: \"TestSupport\"|testTarget\().*\n    \],", "\n    ],", text, flags=re.S)
+    first_test = text.index("        .testTarget(")
+    return text[:first_test] + text[text.index("    ],\n    swiftLanguageModes") :]
 
 
 def swift_list(all_bugs):
@@ -94,9 +95,10 @@ def main():
     write(target / "Package.swift", manifest())
     write(target / "Sources/Planted/Planted.swift", swift_list(all_bugs))
     shutil.copytree(ROOT / "Sources/CLZ4", target / "Sources/CLZ4", dirs_exist_ok=True)
-    for folder in (ROOT / "Sources").iterdir():
-        # The package names them all, though kvsim needs none of the others.
-        link = target / "Sources" / folder.name
+    # The package names more than kvsim needs.
+    for folder in [*(ROOT / "Sources").iterdir(), ROOT / "Sources/EtcdWire/proto", ROOT / "Tests/TestSupport"]:
+        link = target / folder.relative_to(ROOT)
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
             link.symlink_to(folder)
 
