@@ -132,7 +132,6 @@ public struct DurableLog: ~Copyable {
 
     private var segment: UInt64
     private var offset: Int
-    private var segmentIsNew: Bool
     /// What the next batch says is synced: everything before it, or, in the first one after a
     /// restart, everything before the batch that it says again.
     private var previousEnd: (segment: UInt64, offset: Int)
@@ -169,7 +168,6 @@ public struct DurableLog: ~Copyable {
         self.commitIndex = recovered.commitIndex
         self.segment = recovered.tail.segment
         self.offset = recovered.tail.offset
-        self.segmentIsNew = false
         self.previousEnd = (recovered.tail.provenSegment, recovered.tail.provenOffset)
         self.nextBatchNumber = recovered.tail.nextBatchNumber
         self.locations = recovered.locations
@@ -429,22 +427,26 @@ public struct DurableLog: ~Copyable {
         guard failure == nil, readySegment == nil, !isCreatingSegment else { return }
         isCreatingSegment = true
         let number = segment + 1
+        let file = SegmentName.file(number)
+        let header = SegmentHeader(
+            number: number, epoch: epoch, identity: identity,
+            byteCount: UInt64(settings.segmentByteCount)
+        ).encoded()
+        // The header is synced before the first batch exists: should that one's sync fail, the one
+        // that says it again must still be found behind it.
         begin(
             [
-                .create(
-                    file: SegmentName.file(number), byteCount: settings.segmentByteCount),
-                .syncDirectory,
+                .create(file: file, byteCount: settings.segmentByteCount),
+                .write(file: file, offset: 0, bytes: header), .sync(file: file), .syncDirectory,
             ], lane: .background, purpose: .createSegment(number: number))
     }
 
     private mutating func startWriting() {
         guard failure == nil, !isWriting, !queue.isEmpty else { return }
-        let headerByteCount = segmentIsNew ? LogFormat.sectorByteCount : 0
-        if offset + headerByteCount + queue[0].frame.byteCount > settings.segmentByteCount {
+        if offset + queue[0].frame.byteCount > settings.segmentByteCount {
             guard let next = readySegment else { return }  // Its creation is under way.
             segment = next
-            offset = 0
-            segmentIsNew = true
+            offset = LogFormat.sectorByteCount
             readySegment = nil
             queue[0].frame.prependState(vote: writtenVote, base: writtenBase)
             startSegmentCreation()
@@ -456,39 +458,29 @@ public struct DurableLog: ~Copyable {
         let batch = queue.removeFirst()
         writtenVote = batch.vote ?? writtenVote
         writtenBase = batch.base ?? writtenBase
-        var bytes: [UInt8] = []
         let start = offset
-        if segmentIsNew {
-            bytes = SegmentHeader(
-                number: segment, epoch: epoch, identity: identity,
-                byteCount: UInt64(settings.segmentByteCount)
-            ).encoded()
-            segmentIsNew = false
-        }
-        let frameOffset = start + bytes.count
         let frame = batch.frame.sealed(
             seed: seed(segment), epoch: epoch, batchNumber: nextBatchNumber,
             syncedSegment: previousEnd.segment, syncedOffset: UInt64(previousEnd.offset),
             commitIndex: batch.commitIndex)
         precondition(
-            frameOffset + frame.count <= settings.segmentByteCount, "a batch outgrows its segment")
-        if bytes.isEmpty { bytes = frame } else { bytes += frame }
+            start + frame.count <= settings.segmentByteCount, "a batch outgrows its segment")
         if let entries = batch.entries {
             locations.add(
                 BatchLocation(
-                    segment: segment, offset: frameOffset, byteCount: frame.count,
+                    segment: segment, offset: start, byteCount: frame.count,
                     entries: entries))
         }
         locations.noteSegment(segment)
         nextBatchNumber += 1
-        offset = start + bytes.count
+        offset = start + frame.count
         previousEnd = (segment, offset)
         isWriting = true
         writingTokens = batch.tokens
         hasUnmarkedBatch = !batch.frame.isEmpty
         let file = SegmentName.file(segment)
         begin(
-            [.write(file: file, offset: start, bytes: bytes), .sync(file: file)], lane: .log,
+            [.write(file: file, offset: start, bytes: frame), .sync(file: file)], lane: .log,
             purpose: .batch(removableThrough: batch.removableThrough))
     }
 

@@ -142,7 +142,8 @@ private struct Scan {
     private var locations = BatchIndex()
     /// Where the last good batch ends.
     private var end: (segment: UInt64, offset: Int) = (0, 0)
-    /// Where the batch before the last good one ends.
+    /// What the last good batch says is synced. Usually all before it; if it opened an epoch, and
+    /// its own sync failed as well, the batch before it isn't proven either.
     private var proven: (segment: UInt64, offset: Int) = (0, 0)
     /// Where something that didn't verify begins, if nothing good was found behind it so far.
     private var suspect: (segment: UInt64, offset: Int)?
@@ -188,13 +189,8 @@ private struct Scan {
             offset = next.offset
             try take(batch, in: bytes, segment: number, offset: offset)
             offset += batch.byteCount
-            proven = end
+            proven = (batch.syncedSegment, Int(batch.syncedOffset))
             end = (number, offset)
-        }
-        if offset == LogFormat.sectorByteCount {
-            try expectNothing(in: number, bytes: bytes)
-            tornTail = "\(file) at byte 0"
-            return .blank
         }
         try noteGarbage(in: number, bytes: bytes, from: offset)
         return .used
@@ -220,12 +216,12 @@ private struct Scan {
         return batch.batchNumber == expected && batch.epoch >= epoch
     }
 
-    /// The batch that opens an epoch says again what the one before it said. If that one never
-    /// reached the platters, it isn't missed.
+    /// The batch that opens an epoch says again all that was said behind the place it claims as
+    /// synced. What never reached the platters there isn't missed.
     private func repeats(_ batch: BatchFrame.Parsed) -> Bool {
         guard let expected = nextBatchNumber else { return false }
-        return batch.batchNumber == expected + 1 && batch.epoch > epoch
-            && batch.syncedSegment == end.segment && Int(batch.syncedOffset) == end.offset
+        return batch.batchNumber > expected && batch.epoch > epoch
+            && (batch.syncedSegment, Int(batch.syncedOffset)) <= end
     }
 
     /// Behind the last good batch of a segment only a torn batch may stand.

@@ -155,7 +155,10 @@ extension World {
     private func strikeLink() {
         guard members.count > 1 else { return }
         let pair = faults.random.shuffled(Array(members.indices)).prefix(2)
-        let (a, b) = (pair[0], pair[1])
+        // A leader that is cut off goes on taking writes that the others will replace.
+        let prefersLeader = faults.random.chance(400)
+        let a = prefersLeader ? leadingMember?.position ?? pair[0] : pair[0]
+        let b = pair[1] == a ? pair[0] : pair[1]
         let duration = faults.random.draw(UInt64(50_000)...6_000_000)
         switch faults.random.index(5) {
         case 0:

@@ -122,7 +122,7 @@ public struct Scenario: Sendable {
         drawDisk(&random)
         drawMachine(&random)
         drawWork(&random)
-        if random.chance(250) { becomeStormy(&random) }
+        if random.chance(350) { becomeStormy(&random) }
         if seed % Self.singleKeySeeds == 0 {
             work.singleKeysOnly = true
             work.weights = .singleKeys
@@ -141,6 +141,7 @@ public struct Scenario: Sendable {
         machine.crashEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
         machine.pauseEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
         work.callsPerSecond = 40
+        // A second of this is worth several of the others.
         faultMicroseconds = 30_000_000
     }
 
@@ -149,8 +150,10 @@ public struct Scenario: Sendable {
         settings.raft.electionTimeoutMicroseconds = election
         settings.raft.heartbeatIntervalMicroseconds = election / random.draw(UInt64(4)...10)
         settings.raft.maxMessageBytes = random.draw(300...4_096)
-        settings.raft.maxMessageEntries = random.draw(1...64)
-        settings.raft.maxInflightMessages = random.draw(1...16)
+        settings.raft.maxMessageEntries =
+            random.chance(500) ? random.draw(1...3) : random.draw(4...64)
+        settings.raft.maxInflightMessages =
+            random.chance(500) ? random.draw(1...3) : random.draw(4...16)
         settings.raft.maxInflightBytes = random.draw(1_024...16_384)
         settings.raft.maxPendingReads = random.draw(4...64)
         settings.raft.maxUncommittedBytes = random.draw(4_096...65_536)

@@ -49,7 +49,7 @@ extension World {
             case .failure: return completion
             case .success(let read): buffers += read
             }
-            if case .sync(let file) = step, LogInspection.isSegment(file) {
+            if case .sync = step, operation.lane == .log {
                 member.platter.syncedAll()
             }
         }

@@ -60,8 +60,9 @@ extension World {
         let timeout = scenario.settings.raft.electionTimeoutMicroseconds
         // Clocks may run slow, and a write under way on a stalled disk may be in the middle of it.
         let span = Self.recoveryElectionTimeouts * timeout
-        recovery = RecoveryWatch(start: now, deadline: now + span + span / 50 + 200_000)
         healed = chooseMajority()
+        recovery = RecoveryWatch(
+            start: now, deadline: now + span + span / 50 + 200_000 + catchUpMicroseconds)
         tell("the world is healed for \(healed.map { "n\($0 + 1)" }); the rest stays broken")
         network.healAll()
         network.calmDown()
@@ -71,6 +72,17 @@ extension World {
             for b in healed[(place + 1)...] { connect(a, b) }
         }
         for position in healed { probe(members[position]) }
+    }
+
+    /// What the members that lack most take to get it, where a message holds one entry and the next
+    /// waits for its answer.
+    private var catchUpMicroseconds: Microseconds {
+        let ends = healed.compactMap { members[$0].process?.replica.lastIndex }
+        let lag = (ends.max() ?? 0) - (ends.min() ?? 0)
+        let roundTrip =
+            2 * scenario.network.maxDelayMicroseconds + 2
+            * scenario.disk.delayMicroseconds.upperBound
+        return lag * roundTrip
     }
 
     /// Members that are a majority in every configuration a healthy member might go by.
@@ -206,6 +218,8 @@ extension World {
     /// may change.
     func runUntilQuiet() {
         while violation == nil, quietEnd > now { runUntil(quietEnd) }
+        // The end of the last lease has yet to reach everybody.
+        runUntil(now + 2 * scenario.settings.raft.electionTimeoutMicroseconds + 1_000_000)
     }
 
     func checkConvergence() {
