@@ -217,6 +217,12 @@ struct BatchFrame {
         var commitIndex: UInt64
         var byteCount: Int
 
+        /// Up to where it says that the log was synced when it was written. The bytes may say
+        /// anything.
+        var claimedEnd: (segment: UInt64, offset: Int) {
+            (syncedSegment, Int(clamping: syncedOffset))
+        }
+
         /// The records in order; throws where a record makes no sense in spite of its checksum.
         func records(in buffer: [UInt8]) throws(MalformedRecord) -> [LogRecord] {
             var cursor = ByteCursor(buffer, from: payload.lowerBound, to: payload.upperBound)

@@ -188,8 +188,9 @@ private struct Scan {
             let batch = next.batch
             offset = next.offset
             try take(batch, in: bytes, segment: number, offset: offset)
+            let claimed = batch.claimedEnd
+            proven = claimed < (number, offset) ? claimed : (number, offset)
             offset += batch.byteCount
-            proven = (batch.syncedSegment, Int(batch.syncedOffset))
             end = (number, offset)
         }
         try noteGarbage(in: number, bytes: bytes, from: offset)
@@ -221,7 +222,7 @@ private struct Scan {
     private func repeats(_ batch: BatchFrame.Parsed) -> Bool {
         guard let expected = nextBatchNumber else { return false }
         return batch.batchNumber > expected && batch.epoch > epoch
-            && (batch.syncedSegment, Int(batch.syncedOffset)) <= end
+            && batch.claimedEnd <= end
     }
 
     /// Behind the last good batch of a segment only a torn batch may stand.
