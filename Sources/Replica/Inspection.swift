@@ -15,28 +15,16 @@ extension Replica {
     package var isLeader: Bool { core.isLeader }
     /// How far each peer's durable log agrees with this leader's.
     package var peerMatches: [(member: MemberID, match: LogIndex)] { core.peerMatches }
-    /// The leader it follows.
-    package var leader: MemberID? { core.leader }
     /// What it knows to be committed.
     package var commitIndex: LogIndex { core.commitIndex }
     /// What it has applied.
     package var appliedIndex: LogIndex { store.appliedIndex }
-    /// Its first log entry.
-    package var firstIndex: LogIndex { core.firstIndex }
     /// Its last log entry.
     package var lastIndex: LogIndex { core.lastIndex }
-    /// Its newest snapshot.
-    package var snapshotIndex: LogIndex { core.snapshot.position.index }
     /// The position of an entry, nil outside the log.
     package func position(at index: LogIndex) -> LogPosition? { core.position(at: index) }
-    /// The configuration in force and the entry that brought it.
-    package var configuration: (index: LogIndex, value: Configuration) {
-        (core.configurationIndex, core.configuration)
-    }
-    /// The configuration in force at an index of the log.
-    package func configuration(at index: LogIndex) -> Configuration {
-        core.configuration(at: index)
-    }
+    /// The configuration in force.
+    package var configuration: Configuration { core.configuration }
     /// Number of configurations in the log behind an index.
     package func configurations(behind index: LogIndex) -> Int {
         core.configurations(behind: index)

@@ -1,3 +1,5 @@
+import HTTP2
+
 /// Watches the bytes that an HTTP/2 engine sends: whatever it received, they must be frames in an
 /// order that RFC 9113 allows.
 struct SentFrames {
@@ -14,6 +16,17 @@ struct SentFrames {
     init(isServer: Bool) {
         self.isServer = isServer
         expectsPreface = !isServer
+    }
+
+    /// Takes all that an engine has to send, as a shell does at the end of a batch.
+    mutating func takeAll<Parsed>(from engine: inout Engine<Parsed>) throws(PropertyBreach) {
+        while true {
+            engine.pump()
+            let buffer = engine.takeOutbound()
+            guard buffer.readableBytes > 0 else { return }
+            try take(Array(buffer.readableBytesView))
+            engine.recycleOutbound(buffer)
+        }
     }
 
     /// Takes bytes in the order in which they were sent; each batch must end with a frame.

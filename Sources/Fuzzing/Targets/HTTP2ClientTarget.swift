@@ -98,14 +98,14 @@ struct ClientDriver: ~Copyable {
     var behaviour: Behaviour { Behaviour(isAccepted: order.failure == nil, trace) }
 
     mutating func run(_ input: [UInt8], piece: Int) throws(PropertyBreach) {
-        try flush()
+        try sent.takeAll(from: &core.engine)
         var position = 0
         while position < input.count {
             let end = min(input.count, position + min(piece, input.count))
             core.engine.receive(
                 ByteBuffer(bytes: input[position..<end]), nowNanoseconds: UInt64(position + 1))
             try takeEvents()
-            try flush()
+            try sent.takeAll(from: &core.engine)
             try load(piece: end - position, received: end).check()
             position = end
         }
@@ -127,16 +127,6 @@ struct ClientDriver: ~Copyable {
             if case .message(let id, let tag, let message) = event, tag % 2 == 0 {
                 core.engine.consume(id, bytes: message.count + 5)
             }
-        }
-    }
-
-    private mutating func flush() throws(PropertyBreach) {
-        while true {
-            core.engine.pump()
-            let buffer = core.engine.takeOutbound()
-            guard buffer.readableBytes > 0 else { return }
-            try sent.take(Array(buffer.readableBytesView))
-            core.engine.recycleOutbound(buffer)
         }
     }
 }

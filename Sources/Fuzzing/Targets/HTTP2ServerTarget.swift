@@ -126,7 +126,7 @@ struct ServerDriver: ~Copyable {
     var behaviour: Behaviour { Behaviour(isAccepted: order.failure == nil, trace) }
 
     mutating func run(_ input: [UInt8], piece: Int) throws(PropertyBreach) {
-        try flush()
+        try sent.takeAll(from: &core.engine)
         countGrants(input)
         var position = 0
         while position < input.count {
@@ -135,13 +135,13 @@ struct ServerDriver: ~Copyable {
             core.engine.receive(
                 ByteBuffer(bytes: input[position..<end]), nowNanoseconds: UInt64(position + 1))
             try takeEvents()
-            try flush()
+            try sent.takeAll(from: &core.engine)
             try load(piece: end - position).check(limits)
             position = end
         }
         core.engine.isWritable = true
         try takeEvents()
-        try flush()
+        try sent.takeAll(from: &core.engine)
     }
 
     /// The most that all WINDOW_UPDATE frames of an input can grant.
@@ -200,16 +200,6 @@ struct ServerDriver: ~Copyable {
     private mutating func finish(_ id: StreamID, _ status: GRPCStatus) {
         core.finish(id, status, trailers: [("martlet-detail", "x")])
         order.answered(id.rawValue)
-    }
-
-    private mutating func flush() throws(PropertyBreach) {
-        while true {
-            core.engine.pump()
-            let buffer = core.engine.takeOutbound()
-            guard buffer.readableBytes > 0 else { return }
-            try sent.take(Array(buffer.readableBytesView))
-            core.engine.recycleOutbound(buffer)
-        }
     }
 
     private func load(piece: Int) -> ServerLoad {

@@ -48,11 +48,9 @@ struct PlatterAccount {
     }
 
     /// What survives whatever happens.
-    private(set) var synced: Log
+    private(set) var synced = Log()
     /// Batches that were written and not synced. More than one after a failed sync only.
     private var written: [[LogRecord]] = []
-
-    init(startingWith log: Log = Log()) { synced = log }
 
     /// Notes a batch that was written.
     mutating func wrote(_ records: [LogRecord]) { written.append(records) }

@@ -133,7 +133,7 @@ extension World {
     /// the member some time and adds another under a new id.
     private func wipe() {
         guard let leader = leadingMember else { return }
-        let voters = leader.process!.replica.configuration.value.voters
+        let voters = leader.process!.replica.configuration.voters
         let lost = voters.count { members[Int($0) - 1].condition.isHalted }
         guard let victim = faults.random.pick(runningMembers), lost + 1 <= (voters.count - 1) / 2
         else { return }
@@ -206,7 +206,7 @@ extension World {
 
     private func handOver() {
         guard let leader = leadingMember else { return }
-        let voters = leader.process!.replica.configuration.value.voters
+        let voters = leader.process!.replica.configuration.voters
         let target = faults.random.chance(500) ? nil : faults.random.pick(voters)
         tell("n\(leader.id) is asked to hand over to \(target.map { "n\($0)" } ?? "anybody")")
         deliver(.transferLeadership(to: target), to: leader)

@@ -91,7 +91,7 @@ extension World {
         for member in members where !member.isRunning { repair(member) }
         var configurations: [Configuration] = []
         for member in members where member.isRunning {
-            let configuration = member.process!.replica.configuration.value
+            let configuration = member.process!.replica.configuration
             if !configurations.contains(configuration) { configurations.append(configuration) }
         }
         let healthy = members.indices.filter { members[$0].isRunning && !members[$0].isDamaged }
@@ -141,7 +141,7 @@ extension World {
         schedule(
             .probe(member.position), in: scenario.settings.raft.electionTimeoutMicroseconds / 5)
         guard let process = member.process, !process.replica.removedMemberIDs.contains(member.id),
-            process.replica.configuration.value.contains(member.id)
+            process.replica.configuration.contains(member.id)
         else { return }
         for kind in owed {
             let id = clients.newID()
@@ -170,7 +170,7 @@ extension World {
     /// Whether a healed member is one of those that the committed configuration names.
     private func isServing(_ member: Member) -> Bool {
         guard let leader = healedLeader else { return false }
-        return leader.process!.replica.configuration.value.contains(member.id)
+        return leader.process!.replica.configuration.contains(member.id)
     }
 
     private var healedLeader: Member? {

@@ -398,7 +398,7 @@ public final class World {
             for place in committed {
                 let position = canon.positions[place]
                 try quorumDurability.observe(
-                    committed: position, configuration: replica.configuration.value,
+                    committed: position, configuration: replica.configuration,
                     platters: platter(of:))
                 try clients.oracle.committed(
                     try entryBytes(position), at: position, now: now)

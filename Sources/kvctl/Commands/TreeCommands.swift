@@ -18,9 +18,7 @@ struct ListCommand: AsyncParsableCommand {
     func run() async throws {
         let client = try globals.makeClient()
         let prefix = Folder.prefix(folder)
-        var request = Etcd.RangeRequest.keys(.prefix(prefix))
-        request.keysOnly = true
-        request.limit = Self.pageKeys
+        var request = Folder.keys(prefix, pageKeys: Self.pageKeys)
         var lister = FolderLister(prefix: prefix)
         if !prefix.isEmpty, folder.utf8.count < prefix.count,
             let own = try await client.get(Array(folder.utf8))
@@ -52,6 +50,14 @@ enum Folder {
         let bytes = Array(folder.utf8)
         return bytes.isEmpty || bytes.last == UInt8(ascii: "/")
             ? bytes : bytes + [UInt8(ascii: "/")]
+    }
+
+    /// A request for the keys below a prefix, without their values, a page at a time.
+    static func keys(_ prefix: [UInt8], pageKeys: Int64) -> Etcd.RangeRequest {
+        var request = Etcd.RangeRequest.keys(.prefix(prefix))
+        request.keysOnly = true
+        request.limit = pageKeys
+        return request
     }
 }
 
@@ -98,9 +104,7 @@ struct TreeCommand: AsyncParsableCommand {
     func run() async throws {
         let client = try globals.makeClient()
         let prefix = Folder.prefix(folder)
-        var request = Etcd.RangeRequest.keys(.prefix(prefix))
-        request.keysOnly = true
-        request.limit = Self.pageKeys
+        let request = Folder.keys(prefix, pageKeys: Self.pageKeys)
         let printer = globals.printer
         let tree = TreeText()
         try await client.pages(request) { page in
