@@ -28,7 +28,7 @@ fi
 export MARTLET_TEST_PYTHON="$PWD/$venv/bin/python"
 
 swift format lint --strict --recursive --parallel --configuration .swift-format \
-    Package.swift $(git ls-files 'Sources/**/*.swift' 'Tests/**/*.swift' | grep -v '/Generated/')
+    Package.swift $(git ls-files 'Sources/**/*.swift' 'Tests/**/*.swift' 'Benchmarks/**/*.swift' | grep -v '/Generated/')
 
 # The simulator's gate: worlds of fixed seeds, power lost at every disk call, planted bugs in place.
 # A part of the tests was asked for when there are arguments.

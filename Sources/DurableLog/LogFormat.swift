@@ -151,7 +151,6 @@ struct BatchFrame {
     }
 
     mutating func append(entry: LogEntry) {
-        bytes.reserveCapacity(bytes.count + entry.bytes.count + 21)
         bytes.append(Tag.entry)
         bytes.appendInteger(entry.index)
         bytes.appendInteger(entry.term)
