@@ -23,13 +23,14 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
+        .target(name: "CCRC32C"),
         .target(name: "RaftCore"),
         .target(
             name: "EtcdWire",
             dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
             exclude: ["proto"]),
         .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
-        .target(name: "DurableLog", dependencies: ["CLZ4"]),
+        .target(name: "DurableLog", dependencies: ["CLZ4", "CCRC32C"]),
         .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),
         .target(
             name: "HTTP2",

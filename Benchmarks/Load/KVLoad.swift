@@ -4,7 +4,7 @@ import ArgumentParser
 struct KVLoad: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kvload",
-        abstract: "Loads a server that speaks the etcd v3 API, and prints one JSON line of figures.",
+        abstract: "Loads a server of the etcd v3 API and prints one JSON line of figures.",
         discussion: """
             What h2load can't do: many keys, streams with many messages, watches, a load that keeps to
             a schedule, one that goes on through a failover.

@@ -60,6 +60,55 @@ extension Engine {
         }
     }
 
+    /// Sends a whole answer: a header block, one message, a header block that ends the stream.
+    package mutating func sendUnary(
+        _ id: StreamID, head: [UInt8], message: [UInt8], end: [UInt8]
+    ) {
+        guard let slot = openSlot(id) else { return }
+        guard fitsAtOnce(slot, head: head, message: message, end: end) else {
+            sendMessage(id, head: head) { $0.writeBytes(message) }
+            return sendEnd(id, end)
+        }
+        let number = streams[slot].id
+        let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
+        let total = 3 * HTTP2Constant.frameHeaderBytes + head.count + dataBytes + end.count
+        outbound.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { bytes in
+            var room = FrameRoom(bytes)
+            room.write(
+                FrameHeader(
+                    length: head.count, type: FrameType.headers, flags: FrameFlags.endHeaders,
+                    streamID: number))
+            room.write(head)
+            room.write(
+                FrameHeader(
+                    length: dataBytes, type: FrameType.data, flags: 0, streamID: number))
+            room.write(UInt8(0))
+            room.write(UInt32(message.count))
+            room.write(message)
+            room.write(
+                FrameHeader(
+                    length: end.count, type: FrameType.headers,
+                    flags: FrameFlags.endHeaders | FrameFlags.endStream, streamID: number))
+            room.write(end)
+            return room.end
+        }
+        streams[slot].hasSentHeaders = true
+        spend(slot, dataBytes)
+        closeLocal(slot)
+    }
+
+    /// Whether an answer needs neither a queue nor a second frame for one of its parts.
+    private func fitsAtOnce(
+        _ slot: Int, head: [UInt8], message: [UInt8], end: [UInt8]
+    ) -> Bool {
+        let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
+        return !streams[slot].hasSentHeaders && streams[slot].unsent == nil && isWritable
+            && !owesTableSizeUpdate && outbound.readableBytes < limits.outboundBatchBytes
+            && dataBytes <= streams[slot].sendWindow.available
+            && dataBytes <= sendWindow.available && dataBytes <= peerFrameBytes
+            && max(head.count, end.count) <= peerFrameBytes
+    }
+
     /// Takes the gathered frames. Hand the buffer back with `recycleOutbound` when it is written.
     package mutating func takeOutbound() -> ByteBuffer {
         var taken = ByteBuffer()

@@ -10,6 +10,8 @@ public final class GRPCServerConnection {
     private var context: ChannelHandlerContext?
     private var isFlushing = false
     private var isClosing = false
+    /// What the service keeps for this connection.
+    public var attachment: AnyObject?
     /// Hands out events that came up while flushing.
     var dispatch: (() -> Void)?
 
@@ -60,7 +62,7 @@ public final class GRPCServerConnection {
 
     /// Answers with one message and status OK.
     public func sendUnary(_ stream: StreamID, _ message: [UInt8]) {
-        sendUnary(stream) { $0.writeBytes(message) }
+        core.sendUnary(stream, message)
     }
 
     /// Sends one message of a streamed answer; `write` appends it and must not use the connection.

@@ -129,6 +129,19 @@ package struct ServerCore: ~Copyable {
         engine.sendMessage(id, head: ResponseBlocks.head, write)
     }
 
+    /// Answers with one message and status OK.
+    package mutating func sendUnary(_ id: StreamID, _ message: [UInt8]) {
+        engine.sendUnary(
+            id, head: ResponseBlocks.head, message: message, end: ResponseBlocks.trailersOK)
+    }
+
+    /// The requests that the owner has not answered, with their tags.
+    var unanswered: [(stream: StreamID, tag: UInt64)] {
+        engine.streams.slotIndices
+            .filter { engine.streams[$0].id != 0 && !engine.isAnswered($0) }
+            .map { (StreamID(engine.streams[$0].id), engine.streams[$0].tag) }
+    }
+
     /// Ends an answer.
     package mutating func finish(
         _ id: StreamID, _ status: GRPCStatus, trailers: [(name: String, value: String)]

@@ -91,6 +91,7 @@ extension Replica {
         do throws(EtcdError) {
             let outcome = try store.range(range)
             var message: [UInt8] = []
+            message.reserveCapacity(outcome.encodedSizeBound)
             outcome.encodeResponse(responseHeader, into: &message)
             effects.append(.respond(request, message: message))
         } catch {
