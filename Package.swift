@@ -102,6 +102,15 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ], path: "Benchmarks/Load"),
+        .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
+        .executableTarget(
+            name: "kvmicro",
+            dependencies: [
+                "RaftCore", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2", "TestSupport",
+                "CAllocations",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ], path: "Benchmarks/Micro", exclude: ["thresholds.txt"]),
 
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
