@@ -37,6 +37,9 @@ if [ $# -eq 0 ]; then
     swift build -c release --product kvsim
     .build/release/kvsim run --from 1 --seeds 1000
     .build/release/kvsim crash-points
+    # No hot part may allocate more than it did.
+    swift build -c release --product kvmicro
+    .build/release/kvmicro --check Benchmarks/Micro/thresholds.txt
 fi
 
 # One after the other: tests with real processes measure time, and would disturb one another.

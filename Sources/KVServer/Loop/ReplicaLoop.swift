@@ -37,6 +37,8 @@ final class ReplicaLoop: @unchecked Sendable {
     private var events: [ReplicaEvent] = []
     private var isTurnScheduled = false
     private var effects: [ReplicaEffect] = []
+    /// The array that `effects` changes places with while its effects are carried out.
+    private var spareEffects: [ReplicaEffect] = []
     private var knownLeader: MemberID?
     private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
@@ -149,9 +151,12 @@ final class ReplicaLoop: @unchecked Sendable {
 
     private func carryOut() {
         while !effects.isEmpty {
-            let turn = effects
-            effects.removeAll(keepingCapacity: true)
+            var turn = spareEffects
+            spareEffects = []
+            swap(&turn, &effects)
             for effect in turn { carryOut(effect) }
+            turn.removeAll(keepingCapacity: true)
+            spareEffects = turn
         }
         peers.flush()
         outlets?.turnEnded()
