@@ -43,7 +43,8 @@ struct KVMicro: ParsableCommand {
             let before = martlet_allocations()
             try part.run(operations)
             let each = Double(martlet_allocations() - before) / Double(operations)
-            var line = Self.pad(part.name, to: 20) + Self.pad(Self.decimal(each), to: 10) + part.title
+            var line = Self.pad(part.name, to: 22) + Self.pad(Self.decimal(each), to: 10)
+            line += part.title
             if check != nil {
                 guard let limit = limits[part.name] else {
                     throw ValidationError("\(check ?? "") has no line for \(part.name)")
