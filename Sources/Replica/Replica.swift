@@ -35,6 +35,9 @@ public struct ReplicaSettings: Sendable {
     public var log = DurableLogSettings()
     /// The map.
     public var store = StoreLimits()
+    /// What is read at once for a range; a larger one is read in steps. A thousand keys take about
+    /// as long as handing a range to another thread and back.
+    public var directRange = RangeBounds(visits: 1_024, bytes: 256 << 10)
     /// Operations in each list of a transaction.
     public var maxTxnOperations = 128
     /// Entry bytes handed to the disk and not yet synced beyond which writes are refused.
@@ -529,6 +532,9 @@ public struct Replica: ~Copyable {
         isStopping = true
         effects.append(.stop(failure))
     }
+
+    /// The present state of the map, for reading on with a large range.
+    public mutating func view() -> StoreView { store.takeView() }
 
     // MARK: - State for reports
 

@@ -1,5 +1,6 @@
 import EtcdWire
 import HTTP2
+import KVCore
 import Logging
 import NIOCore
 import RaftCore
@@ -100,12 +101,16 @@ final class EtcdService: GRPCService {
     private var sessions: [ObjectIdentifier: Session] = [:]
     private var calls = NumberedRing<Call>(firstNumber: 1)
     private var submittedCount = 0
+    /// Calls whose answers are large ranges on their way. Not among the others: those stay for a
+    /// short time only.
+    private var reading: [RequestID: Call] = [:]
     private var watches: [WatchStreamID: WatchStream] = [:]
     private var dirty: [Session] = []
     private var leader: MemberID?
     private var isDownloading = false
     private let drainedBytes: Int
     private var unsentBytesInAll = 0
+    private let ranges: RangeStreams
 
     init(
         replica: ReplicaLoop, configuration: ServerConfiguration, limits: HTTP2Limits,
@@ -118,10 +123,12 @@ final class EtcdService: GRPCService {
         electionTimeout = .microseconds(
             Int64(configuration.replica.raft.electionTimeoutMicroseconds))
         self.logger = logger
+        ranges = RangeStreams(replica: replica, drainedBytes: limits.drainedBytes)
+        ranges.ended = { [unowned self] in rangeEnded($0, $1) }
     }
 
     /// Whether every accepted call has been answered.
-    var isIdle: Bool { submittedCount == 0 }
+    var isIdle: Bool { submittedCount == 0 && ranges.isIdle }
 
     // MARK: - Connections
 
@@ -159,6 +166,7 @@ final class EtcdService: GRPCService {
 
     /// Gives a request up whose client is gone.
     private func forget(_ request: RequestID) {
+        if reading.removeValue(forKey: request) != nil { return ranges.cancel(request) }
         guard let call = calls.remove(request), call.isSubmitted else { return }
         submittedCount -= 1
         replica.submit(.cancelled(request))
@@ -316,6 +324,7 @@ final class EtcdService: GRPCService {
     func streamDrained(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
         noteUnsentBytes(session(of: connection))
         let tag = Tag(tag)
+        if tag.method == .range { return ranges.drained(tag.above) }
         guard tag.method == .watch, let watch = watches[tag.above], watch.isPaused else { return }
         watches[tag.above]?.isPaused = false
         replica.submit(.watchResumed(tag.above))
@@ -340,6 +349,29 @@ final class EtcdService: GRPCService {
             }
         }
         markDirty(session)
+    }
+
+    /// Takes the replica's answer to a range that is too large to be read at once.
+    func read(_ request: RequestID, _ range: LargeRange, on view: StoreView) {
+        guard let call = calls.remove(request) else { return }
+        submittedCount -= 1
+        reading[request] = call
+        ranges.start(
+            request, range, on: view, to: call.stream, of: call.session.connection,
+            timeoutMicroseconds: call.timeoutMicroseconds)
+    }
+
+    /// A large range is given out as a whole, or failed.
+    private func rangeEnded(_ request: RequestID, _ failure: RequestFailure?) {
+        guard let call = reading.removeValue(forKey: request) else { return }
+        call.session.forgetUnary(call.stream)
+        let connection = call.session.connection
+        if let failure {
+            fail(call.stream, failure, on: connection)
+        } else {
+            connection.finish(call.stream, .ok)
+        }
+        connection.flush()
     }
 
     private func respond(
@@ -463,6 +495,7 @@ final class EtcdService: GRPCService {
             session.connection.flush()
             session.connection.close()
         }
+        ranges.close()
     }
 
     // MARK: - Snapshots
