@@ -26,7 +26,7 @@ struct SnapshotLinkTests {
         folder = FileManager.default.temporaryDirectory
             .appendingPathComponent("martlet-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        disk = DiskThread(name: "test", directory: folder.path)
+        disk = DiskThread(directory: folder.path)
     }
 
     private func end() {

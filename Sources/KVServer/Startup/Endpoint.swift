@@ -4,7 +4,8 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     var port: Int
 
     var description: String {
-        host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
+        let isIPv6 = host.utf8.contains(UInt8(ascii: ":"))
+        return isIPv6 ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
     }
 
     init(host: String, port: Int) {
@@ -32,7 +33,9 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
         else { throw invalid("the port is missing") }
         var host = String(rest[..<colon])
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        guard !host.isEmpty, !host.contains("/") else { throw invalid("the host is missing") }
+        guard !host.isEmpty, !host.utf8.contains(UInt8(ascii: "/")) else {
+            throw invalid("the host is missing")
+        }
         self.host = host
         self.port = port
     }

@@ -32,9 +32,9 @@ final class Node: @unchecked Sendable {
         self.logger = logger
         self.exit = exit
         let directory = configuration.dataDirectory
-        logDisk = DiskThread(name: "log", directory: directory)
-        backgroundDisk = DiskThread(name: "background", directory: directory)
-        snapshotDisk = DiskThread(name: "snapshot", directory: directory)
+        logDisk = DiskThread(directory: directory)
+        backgroundDisk = DiskThread(directory: directory)
+        snapshotDisk = DiskThread(directory: directory)
         var generator = SystemRandomNumberGenerator()
         let boot: UInt64 = generator.next()
         let identity = recovered.identity

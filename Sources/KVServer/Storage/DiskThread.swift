@@ -3,8 +3,8 @@ typealias DiskThread = WorkThread<PosixDisk>
 
 extension WorkThread where State == PosixDisk {
     /// A thread for the files of a directory.
-    convenience init(name: String, directory: String) {
+    convenience init(directory: String) {
         self.init(
-            name: name, makeState: { PosixDisk(directory: directory) }, finish: { $0.closeAll() })
+            makeState: { PosixDisk(directory: directory) }, finish: { $0.closeAll() })
     }
 }
