@@ -121,6 +121,8 @@ public struct Raft: Equatable, Sendable {
 
     /// The token of the write that recovery itself makes.
     public static var recoveryToken: UInt64 { DurabilityQueue.recoveryToken }
+    /// Whether that write is on disk: until then a loss of power may take away what was read back.
+    public var isRecoveryDurable: Bool { disk.completedToken >= DurabilityQueue.recoveryToken }
     /// The configuration in force: the newest in the log, committed or not (thesis 4.1).
     public var configuration: Configuration { log.configuration }
     /// Index of the entry that brought it.

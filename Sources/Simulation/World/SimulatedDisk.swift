@@ -206,6 +206,12 @@ struct SimulatedDisk: Disk {
         powerFailsAtCall = .max
     }
 
+    /// Loses power, with draws from another stream.
+    mutating func crash(drawingFrom stream: RandomStream) {
+        random = stream
+        crash()
+    }
+
     /// Loses power: what wasn't synced may be there, may not be, or may be garbage.
     mutating func crash() {
         crashNames()
