@@ -15,9 +15,9 @@ extension Raft {
 
     /// Whether this member may ask for votes. One that an uncommitted entry removes still must: the
     /// voters that remain may lack that entry, and nobody else could bring it to them (thesis
-    /// 4.2.2). Its own vote doesn't count then.
+    /// 4.2.2). Its own vote doesn't count then. The same goes for a learner that others count on.
     var canCampaign: Bool {
-        if configuration.isVoter(id) { return true }
+        if configuration.isVoter(id) || isCountedOn { return true }
         return configurationIndex > commitIndex
             && log.configuration(at: configurationIndex - 1).isVoter(id)
     }
@@ -65,6 +65,17 @@ extension Raft {
         }
     }
 
+    /// A candidate counts on this member, which isn't a voter by its own log, and must refuse, for
+    /// its own log is newer: 1. a leader appends this learner's promotion and is deposed; 2. its
+    /// successor, which lacks that entry, gives the learner entries that nobody else has, and is
+    /// gone for good; 3. the first now needs a vote that it can't have. Only the learner can win. It
+    /// doesn't count itself, and steps down with its first commit.
+    private mutating func noteRefusal(now: Microseconds) {
+        guard !canCampaign, !hearsLeader(now: now) else { return }
+        isCountedOn = true
+        resetElectionDeadline(now: now)
+    }
+
     private mutating func scheduleRetry(now: Microseconds) {
         if fastElectionsLeft > 0 {
             fastElectionsLeft -= 1
@@ -82,9 +93,9 @@ extension Raft {
     mutating func receivePreVoteRequest(
         _ request: Message.VoteRequest, message: Message, now: Microseconds
     ) {
-        let granted =
-            message.term > term && !hearsLeader(now: now)
-            && log.isCovered(byLastIndex: request.lastIndex, lastTerm: request.lastTerm)
+        let isCovered = log.isCovered(byLastIndex: request.lastIndex, lastTerm: request.lastTerm)
+        if !isCovered { noteRefusal(now: now) }
+        let granted = message.term > term && !hearsLeader(now: now) && isCovered
         // A grant speaks of the term asked for; a refusal tells the asker our own.
         pending.sends.append(
             Message(

@@ -57,6 +57,8 @@ public struct Raft: Equatable, Sendable {
     var electionDeadline: Microseconds = 0
     var lastLeaderContact: Microseconds = 0
     var fastElectionsLeft = 0
+    /// Whether others count this member as a voter, and have older logs, since it last heard a leader.
+    var isCountedOn = false
     var wantsCommits = false
 
     // Collected until the next flush.

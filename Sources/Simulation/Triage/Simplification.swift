@@ -55,6 +55,7 @@ public enum Simplification: String, CaseIterable, Sendable {
         case .cuts:
             scenario.network.faultEveryMicroseconds = 0
             scenario.network.lostAnswersEveryMicroseconds = 0
+            scenario.network.forksEveryMicroseconds = 0
         case .crashes: scenario.machine.crashEveryMicroseconds = 0
         case .pauses: scenario.machine.pauseEveryMicroseconds = 0
         case .membership: scenario.machine.membershipEveryMicroseconds = 0

@@ -15,6 +15,7 @@ enum FaultKind: CaseIterable {
     case fullDisk
     case removal
     case lostAnswers
+    case fork
 }
 
 /// When faults strike.
@@ -41,6 +42,7 @@ struct Faults {
         case .fullDisk: mean = scenario.disk.failuresPerMillion > 0 ? 20_000_000 : 0
         case .removal: mean = 0
         case .lostAnswers: mean = scenario.network.lostAnswersEveryMicroseconds
+        case .fork: mean = scenario.network.forksEveryMicroseconds
         }
         return mean == 0 ? nil : random.draw(1...2 * mean)
     }
@@ -70,6 +72,7 @@ extension World {
         case .membership: changeMembership()
         case .removal: removeLeader()
         case .lostAnswers: loseAnswers()
+        case .fork: forkLog()
         case .wipe: wipe()
         case .clockJump:
             if let member = faults.random.pick(runningMembers) {
@@ -196,14 +199,37 @@ extension World {
         guard let leader = leadingMember,
             let follower = faults.random.pick(members.indices.filter { $0 != leader.position })
         else { return }
-        let timeout = scenario.settings.raft.electionTimeoutMicroseconds
-        let end = faults.random.draw(timeout / 2...2 * timeout)
+        // The leader has a snapshot of part of the burst by then.
+        let arrival = 2 * scenario.network.maxDelayMicroseconds
+        let end =
+            arrival + faults.random.draw(0...2 * scenario.disk.snapshotMicroseconds.upperBound)
         cut([follower], from: [leader.position], bothWays: false, for: end)
-        schedule(
-            .cut(from: leader.position, to: follower, duration: end),
-            in: min(2 * scenario.network.maxDelayMicroseconds, end))
+        schedule(.cut(from: leader.position, to: follower, duration: end - arrival), in: arrival)
         schedule(.reset(leader.position, follower), in: end + 1)
-        everybodyCalls(leader)
+        everybodyCalls(leader, share: 1)
+    }
+
+    /// A leader is cut off when some of what clients gave it has arrived elsewhere, and is given more:
+    /// part of what it doesn't know to be committed will stand, and part of it won't. Its links
+    /// are new when it comes back.
+    private func forkLog() {
+        guard let leader = leadingMember, members.count > 1 else { return }
+        let timeout = scenario.settings.raft.electionTimeoutMicroseconds
+        let start = faults.random.draw(0...2 * scenario.network.maxDelayMicroseconds)
+        let duration = faults.random.draw(timeout...4 * timeout)
+        everybodyCalls(leader, share: 2)
+        if faults.random.chance(500) {
+            // Its disk stands still as well, until after it has heard of its successor.
+            let end = now + start + duration + faults.random.draw(0...2 * timeout)
+            leader.diskStallsUntil = min(end, scenario.faultMicroseconds)
+        }
+        for other in members.indices where other != leader.position {
+            for (from, to) in [(leader.position, other), (other, leader.position)] {
+                schedule(.cut(from: from, to: to, duration: duration), in: start)
+            }
+            schedule(.reset(leader.position, other), in: start + duration + 1)
+        }
+        schedule(.callers(at: leader.position), in: start + 1)
     }
 
     func cut(

@@ -10,6 +10,7 @@ extension Scenario {
         if random.chance(120) { liveOnLeases(&random) }
         if random.chance(250) { makeKindsFickle(&random) }
         if random.chance(450) { drawAmbushes(&random) }
+        if random.chance(150) { forkLogs(&random) }
         if random.chance(50) { becomeCalmButLossy(&random) }
         machine.endsWithRemoval = random.chance(150)
         work.seeksDeposed = random.chance(300)
@@ -39,8 +40,20 @@ extension Scenario {
         settings.retainedEntries = random.draw(UInt64(0)...2)
         disk.snapshotMicroseconds = 500...random.draw(UInt64(1_000)...300_000)
         if random.chance(600) {
-            network.lostAnswersEveryMicroseconds = random.draw(UInt64(500_000)...3_000_000)
+            network.lostAnswersEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
+            settings.raft.maxMessageEntries = random.draw(1...3)
+            settings.raft.maxInflightMessages = random.draw(3...16)
+            work.sessions += 6
         }
+    }
+
+    /// Leaders are cut off in the middle of their work, again and again.
+    private mutating func forkLogs(_ random: inout RandomStream) {
+        network.forksEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
+        settings.raft.maxMessageEntries = random.draw(1...3)
+        work.sessions += 6
+        if random.chance(500) { hurryElections(&random) }
+        if random.chance(500) { settings.log.maxBatchPayloadBytes = random.draw(1...400) }
     }
 
     /// One member's log is slow, and goes to disk in small pieces: others commit what it has yet to
@@ -49,6 +62,7 @@ extension Scenario {
         disk.slowMember = random.index(members)
         disk.slowFactor = random.draw(UInt64(5)...300)
         settings.log.maxBatchPayloadBytes = random.draw(1...400)
+        if random.chance(300) { forkLogs(&random) }
     }
 
     /// Many leases, recorded often, under leaders that change often.
@@ -88,16 +102,21 @@ extension Scenario {
 
     /// Nothing happens but that frames get lost.
     private mutating func becomeCalmButLossy(_ random: inout RandomStream) {
-        network.lossPermille = random.draw(UInt64(50)...300)
-        network.keepsOrder = false
+        network.lossPermille = random.draw(UInt64(10)...200)
+        network.keepsOrder = true
+        network.duplicationPermille = 0
+        network.replayPermille = 0
         network.faultEveryMicroseconds = 0
-        network.ficklePermille = 0
+        network.fickleKinds = [32]  // Writes on their way to the leader.
+        network.ficklePermille = random.draw(UInt64(0)...500)
         network.lostAnswersEveryMicroseconds = 0
+        network.forksEveryMicroseconds = 0
         settings.raft.electionTimeoutMicroseconds = 1_000_000
         settings.raft.heartbeatIntervalMicroseconds = 100_000
         machine.crashEveryMicroseconds = 0
         machine.pauseEveryMicroseconds = 0
         machine.transferEveryMicroseconds = 0
+        machine.membershipEveryMicroseconds = 0
         machine.jumps = false
         disk.failuresPerMillion = 0
         ambushes = []

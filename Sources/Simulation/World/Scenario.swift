@@ -30,6 +30,8 @@ public struct Scenario: Sendable {
         var member: Int
         /// Counted from 1, from the member's first start on.
         var call: Int
+        /// A call before that one, which fails; somebody starts the member again. Nil for none.
+        var failedCall: Int?
         var tear: SimulatedDisk.Tear
     }
 
@@ -53,6 +55,8 @@ public struct Scenario: Sendable {
         public var fickleMicroseconds: Microseconds = 0
         /// Whether frames keep their order, as over TCP.
         public var keepsOrder = true
+        /// Mean time between cuts that leave a leader with entries of which some will stand; 0 for never.
+        public var forksEveryMicroseconds: Microseconds = 0
         /// Mean time between losses of what a follower answers to a burst; 0 for never.
         public var lostAnswersEveryMicroseconds: Microseconds = 0
         /// Mean time between link faults anywhere (cuts, one-way cuts, resets); 0 for never.
@@ -96,6 +100,11 @@ public struct Scenario: Sendable {
         /// Whether the last thing that happens before the world is healed is that a leader, cut off
         /// from all others, is asked to remove itself.
         public var endsWithRemoval = false
+
+        /// How much more time passes than the slowest clock shows, in millionths.
+        var slowestPerMillion: UInt64 {
+            driftPerMillion * 1_000_000 / (1_000_000 - driftPerMillion)
+        }
     }
 
     /// What clients do.
@@ -213,6 +222,8 @@ public struct Scenario: Sendable {
             machine.pauseEveryMicroseconds = random.draw(UInt64(1_000_000)...20_000_000)
         }
         if random.chance(500) { machine.driftPerMillion = random.draw(UInt64(0)...20_000) }
+        // Beyond what a quartz does: only what leases promise may stretch with it.
+        if random.chance(50) { machine.driftPerMillion = random.draw(UInt64(20_000)...200_000) }
         machine.jumps = random.chance(200)
         if random.chance(400) {
             machine.membershipEveryMicroseconds = random.draw(UInt64(2_000_000)...15_000_000)

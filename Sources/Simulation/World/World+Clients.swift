@@ -56,10 +56,11 @@ extension World {
             to: member)
     }
 
-    /// All clients that wait for nothing turn to a member at the same moment.
-    func everybodyCalls(_ member: Member) {
+    /// One in `share` of all clients that wait for nothing turn to a member at the same moment.
+    func everybodyCalls(_ member: Member, share: Int) {
         guard phase == .faults, member.isRunning else { return }
-        let callers = idleSessions
+        let idle = idleSessions
+        let callers = Array(idle.prefix((idle.count + share - 1) / share))
         for session in callers { clients.sessions[session].member = member.position }
         call(member, from: callers)
     }

@@ -16,6 +16,9 @@ extension World {
         if phase == .faults, lane == 0, scenario.disk.slowMember == member.position {
             delay = min(delay * scenario.disk.slowFactor, Self.slowestLogMicroseconds)
         }
+        if lane == 0, member.diskStallsUntil > now + delay {
+            delay = member.diskStallsUntil - now
+        }
         schedule(.disk(member: member.position, boot: member.boot, lane: lane), in: delay)
     }
 

@@ -108,6 +108,9 @@ public final class World {
             let member = members[failure.member]
             member.disk.powerFailsAtCall = member.disk.callCount + failure.call
             member.disk.tear = failure.tear
+            if let failed = failure.failedCall {
+                member.disk.failsAtCall = member.disk.callCount + failed
+            }
         }
         for member in members { start(member) }
         scheduleFirstFaults()
@@ -181,7 +184,7 @@ public final class World {
         case .fault(let kind): strike(kind)
         case .blow(let blow, let position, let boot):
             if members[position].boot == boot { blowFalls(blow, on: members[position]) }
-        case .callers(let position): everybodyCalls(members[position])
+        case .callers(let position): everybodyCalls(members[position], share: 1)
         case .deposedSought: seekDeposed()
         case .healLink(let from, let to): healLink(from: from, to: to)
         case .start(let position): restart(members[position])
@@ -368,6 +371,10 @@ public final class World {
 
     /// Operations under way have come some way when the process ends.
     private func finishHalfway(_ member: Member) {
+        let planned = (
+            call: member.disk.hasLostPower ? Int.max : member.disk.powerFailsAtCall,
+            tear: member.disk.tear
+        )
         for lane in member.lanes.indices {
             guard let operation = member.lanes[lane].first else { continue }
             let count = random.index(operation.steps.count + 1)
@@ -379,6 +386,8 @@ public final class World {
             _ = job.run(on: &member.disk)
         }
         member.disk.endPowerFailure()
+        member.disk.powerFailsAtCall = planned.call
+        member.disk.tear = planned.tear
     }
 
     func restart(_ member: Member) {
