@@ -103,6 +103,7 @@ public struct CrashPoints: Sendable {
         var scenario = Scenario()
         scenario.members = members
         scenario.faultMicroseconds = 2_500_000
+        scenario.disk.probePermille = 0
         scenario.settings.raft.electionTimeoutMicroseconds = 300_000
         scenario.settings.raft.heartbeatIntervalMicroseconds = 60_000
         scenario.settings.log.segmentByteCount = 8 << 10

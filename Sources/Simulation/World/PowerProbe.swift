@@ -34,6 +34,7 @@ struct PowerProbe {
     mutating func afterLoss(_ disk: SimulatedDisk) -> SimulatedDisk {
         var copy = disk
         copy.failuresPerMillion = 0
+        copy.failsAtCall = .max
         copy.isFull = false
         copy.tear = SimulatedDisk.Tear()
         copy.crash(drawingFrom: random.forked(random.next()))
