@@ -13,14 +13,9 @@ extension Raft {
     /// Quick attempts before ordinary timeouts take over.
     static let maxFastElections = 5
 
-    /// Whether this member may ask for votes. One that an uncommitted entry removes still must: the
-    /// voters that remain may lack that entry, and nobody else could bring it to them (thesis
-    /// 4.2.2). Its own vote doesn't count then. The same goes for a learner that others count on.
-    var canCampaign: Bool {
-        if configuration.isVoter(id) || isCountedOn { return true }
-        return configurationIndex > commitIndex
-            && log.configuration(at: configurationIndex - 1).isVoter(id)
-    }
+    /// Whether this member may ask for votes. One that isn't a voter by its own log may when others
+    /// count on it; its own vote doesn't count then.
+    var canCampaign: Bool { configuration.isVoter(id) || isCountedOn }
 
     /// Whether the leader was heard within an election timeout.
     func hearsLeader(now: Microseconds) -> Bool {
@@ -66,12 +61,15 @@ extension Raft {
     }
 
     /// A candidate counts on this member, which isn't a voter by its own log, and must refuse, for
-    /// its own log is newer: 1. a leader appends this learner's promotion and is deposed; 2. its
-    /// successor, which lacks that entry, gives the learner entries that nobody else has, and is
-    /// gone for good; 3. the first now needs a vote that it can't have. Only the learner can win. It
-    /// doesn't count itself, and steps down with its first commit.
+    /// its own log is newer. Only this member can win: it campaigns, and steps down with its first
+    /// commit. It may be one that an entry removes which nobody else has (thesis 4.2.2), or a learner:
+    /// 1. a leader appends its promotion and is deposed; 2. the successor, which lacks that
+    /// entry, gives the learner entries that nobody else has, and is gone for good; 3. the first now
+    /// needs a vote that it can't have.
     private mutating func noteRefusal(now: Microseconds) {
-        guard !canCampaign, !hearsLeader(now: now) else { return }
+        guard !canCampaign, !hearsLeader(now: now),
+            configuration.contains(id) || configurationIndex > commitIndex
+        else { return }
         isCountedOn = true
         resetElectionDeadline(now: now)
     }
