@@ -23,13 +23,14 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
+        .target(name: "CCRC32C"),
         .target(name: "RaftCore"),
         .target(
             name: "EtcdWire",
             dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
             exclude: ["proto"]),
         .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
-        .target(name: "DurableLog", dependencies: ["CLZ4"]),
+        .target(name: "DurableLog", dependencies: ["CLZ4", "CCRC32C"]),
         .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),
         .target(
             name: "HTTP2",
@@ -91,6 +92,25 @@ let package = Package(
             dependencies: [
                 "Fuzzing", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
+
+        .executableTarget(
+            name: "kvload",
+            dependencies: [
+                "EtcdWire", "HTTP2",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ], path: "Benchmarks/Load"),
+        .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
+        .executableTarget(
+            name: "kvmicro",
+            dependencies: [
+                "RaftCore", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2", "TestSupport",
+                "CAllocations",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ], path: "Benchmarks/Micro", exclude: ["thresholds.txt"]),
 
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(

@@ -28,7 +28,7 @@ fi
 export MARTLET_TEST_PYTHON="$PWD/$venv/bin/python"
 
 swift format lint --strict --recursive --parallel --configuration .swift-format \
-    Package.swift $(git ls-files 'Sources/**/*.swift' 'Tests/**/*.swift' | grep -v '/Generated/')
+    Package.swift $(git ls-files 'Sources/**/*.swift' 'Tests/**/*.swift' 'Benchmarks/**/*.swift' | grep -v '/Generated/')
 
 # The simulator's gate: worlds of fixed seeds, power lost at every disk call, planted bugs in place.
 # A part of the tests was asked for when there are arguments.
@@ -37,6 +37,9 @@ if [ $# -eq 0 ]; then
     swift build -c release --product kvsim
     .build/release/kvsim run --from 1 --seeds 1000
     .build/release/kvsim crash-points
+    # No hot part may allocate more than it did.
+    swift build -c release --product kvmicro
+    .build/release/kvmicro --check Benchmarks/Micro/thresholds.txt
 fi
 
 # One after the other: tests with real processes measure time, and would disturb one another.

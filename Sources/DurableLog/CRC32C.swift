@@ -1,7 +1,13 @@
-/// CRC-32C (Castagnoli), eight bytes a step.
+import CCRC32C
+
+/// CRC-32C (Castagnoli), eight bytes a step: by the processor's instruction where there is one, else
+/// by tables.
 ///
-/// The tables are made once; measured at about 1.5 GB/s, some 0.2 µs for a put of 256 bytes.
+/// A put of 256 bytes is summed up seven times in a cluster of three (log and frames). That took
+/// 1,430 instructions each by tables, and takes 140 by the instruction (`valgrind --tool=callgrind`).
 public enum CRC32C {
+    private static let isInHardware = martlet_crc32c_is_in_hardware()
+
     private static let tables: [UInt32] = {
         var tables = [UInt32](repeating: 0, count: 8 * 256)
         for byte in 0..<256 {
@@ -20,6 +26,14 @@ public enum CRC32C {
 
     /// Extends a checksum (zero for none) over more bytes.
     public static func extend(_ checksum: UInt32, over bytes: UnsafeRawBufferPointer) -> UInt32 {
+        guard isInHardware else { return extendByTables(checksum, over: bytes) }
+        return martlet_crc32c_extend(checksum, bytes.baseAddress, bytes.count)
+    }
+
+    /// What `extend` does on a processor without the instruction.
+    static func extendByTables(
+        _ checksum: UInt32, over bytes: UnsafeRawBufferPointer
+    ) -> UInt32 {
         // Both pointers are used inside the closures only, within the bounds checked here.
         tables.withUnsafeBufferPointer { table in
             var crc = ~checksum

@@ -455,11 +455,12 @@ public struct DurableLog: ~Copyable {
     }
 
     private mutating func writeFirst() {
-        let batch = queue.removeFirst()
+        var batch = queue.removeFirst()
+        hasUnmarkedBatch = !batch.frame.isEmpty
         writtenVote = batch.vote ?? writtenVote
         writtenBase = batch.base ?? writtenBase
         let start = offset
-        let frame = batch.frame.sealed(
+        let frame = batch.frame.seal(
             seed: seed(segment), epoch: epoch, batchNumber: nextBatchNumber,
             syncedSegment: previousEnd.segment, syncedOffset: UInt64(previousEnd.offset),
             commitIndex: batch.commitIndex)
@@ -477,7 +478,6 @@ public struct DurableLog: ~Copyable {
         previousEnd = (segment, offset)
         isWriting = true
         writingTokens = batch.tokens
-        hasUnmarkedBatch = !batch.frame.isEmpty
         let file = SegmentName.file(segment)
         begin(
             [.write(file: file, offset: start, bytes: frame), .sync(file: file)], lane: .log,

@@ -151,7 +151,6 @@ struct BatchFrame {
     }
 
     mutating func append(entry: LogEntry) {
-        bytes.reserveCapacity(bytes.count + entry.bytes.count + 21)
         bytes.append(Tag.entry)
         bytes.appendInteger(entry.index)
         bytes.appendInteger(entry.term)
@@ -185,14 +184,16 @@ struct BatchFrame {
         bytes.append(contentsOf: base.configuration)
     }
 
-    /// The finished frame, padded to whole sectors.
-    consuming func sealed(
+    /// Takes the finished frame out, padded to whole sectors. In place: a batch may have megabytes.
+    mutating func seal(
         seed: UInt32, epoch: UInt64, batchNumber: UInt64, syncedSegment: UInt64,
         syncedOffset: UInt64, commitIndex: UInt64
     ) -> [UInt8] {
         let payloadLength = UInt32(payloadByteCount)
-        var frame = bytes
-        bytes = []
+        let paddedByteCount = byteCount
+        var frame: [UInt8] = []
+        swap(&frame, &bytes)
+        frame.reserveCapacity(paddedByteCount)
         frame.storeInteger(LogFormat.batchMagic, at: 0)
         frame.storeInteger(payloadLength, at: 4)
         frame.storeInteger(batchNumber, at: 8)
@@ -202,8 +203,7 @@ struct BatchFrame {
         frame.appendInteger(syncedOffset)
         frame.appendInteger(commitIndex)
         frame.appendInteger(CRC32C.checksum(frame, seed: seed))
-        let padded = LogFormat.roundUpToSector(frame.count)
-        frame += repeatElement(0, count: padded - frame.count)
+        frame += repeatElement(0, count: paddedByteCount - frame.count)
         return frame
     }
 

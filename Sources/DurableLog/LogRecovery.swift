@@ -58,7 +58,7 @@ public enum LogRecovery {
                 number: 1, epoch: 1, identity: identity,
                 byteCount: UInt64(settings.segmentByteCount)
             ).encoded()
-            let batch = frame.sealed(
+            let batch = frame.seal(
                 seed: LogFormat.seed(segment: 1, directory: identity.directoryID), epoch: 1,
                 batchNumber: 1, syncedSegment: 1, syncedOffset: 0, commitIndex: base.index)
             let file = SegmentName.file(1)

@@ -43,6 +43,12 @@ public enum RangeResponse {
         WireWriter.appendKeyValue(2, key: key, value: value, numbers, to: &out)
     }
 
+    /// Bytes that `appendTail` appends.
+    @inlinable
+    public static func tailSize(more: Bool, count: Int64) -> Int {
+        WireWriter.boolSize(3, more) + WireWriter.int64Size(4, count)
+    }
+
     /// Appends what follows the key-values: `more` (a limit cut something off) and `count` (all
     /// matching keys, whatever the limit).
     @inlinable

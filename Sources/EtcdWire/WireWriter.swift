@@ -21,12 +21,35 @@ public enum WireWriter {
     /// Appends a base-128 integer.
     @inlinable
     public static func appendVarint(_ value: UInt64, to out: inout [UInt8]) {
-        var rest = value
-        while rest >= 0x80 {
-            out.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-            rest >>= 7
+        if value < 0x80 {
+            out.append(UInt8(truncatingIfNeeded: value))
+        } else {
+            appendLongVarint(value, to: &out)
         }
-        out.append(UInt8(truncatingIfNeeded: rest))
+    }
+
+    /// Written aside and appended once: each `append` checks the array anew.
+    @usableFromInline
+    static func appendLongVarint(_ value: UInt64, to out: inout [UInt8]) {
+        withUnsafeTemporaryAllocation(byteCount: 10, alignment: 1) { room in
+            let end = store(value, in: room, at: 0)
+            out.append(contentsOf: UnsafeRawBufferPointer(rebasing: room[..<end]))
+        }
+    }
+
+    /// Stores a base-128 integer in room for ten bytes; returns where it ends.
+    static func store(
+        _ value: UInt64, in room: UnsafeMutableRawBufferPointer, at start: Int
+    ) -> Int {
+        var rest = value
+        var end = start
+        while rest >= 0x80 {
+            room[end] = UInt8(truncatingIfNeeded: rest) | 0x80
+            rest >>= 7
+            end += 1
+        }
+        room[end] = UInt8(truncatingIfNeeded: rest)
+        return end + 1
     }
 
     /// Appends a field's tag.
@@ -212,14 +235,7 @@ public enum WireWriter {
                 rebasing: buffer[(bodyStart + extra)..<(bodyStart + extra + size)])
             body.copyMemory(
                 from: UnsafeRawBufferPointer(rebasing: buffer[bodyStart..<(bodyStart + size)]))
-            var rest = UInt64(size)
-            var position = bodyStart - 1
-            while rest >= 0x80 {
-                buffer[position] = UInt8(truncatingIfNeeded: rest) | 0x80
-                rest >>= 7
-                position += 1
-            }
-            buffer[position] = UInt8(truncatingIfNeeded: rest)
+            _ = store(UInt64(size), in: buffer, at: bodyStart - 1)
         }
     }
 }

@@ -29,22 +29,46 @@ extension Engine {
         _ id: StreamID, head: [UInt8], endStream: Bool = false, _ write: (inout ByteBuffer) -> Void
     ) -> Bool {
         guard let slot = openSlot(id) else { return false }
+        precondition(streams[slot].owedBytes == 0, "a message inside another")
         if !streams[slot].hasSentHeaders { sendHeaders(slot, head, endStream: false) }
         if streams[slot].unsent == nil, isWritable,
             outbound.readableBytes < limits.outboundBatchBytes
         {
             if sendAtOnce(slot, endStream: endStream, write) { return true }
         } else {
-            var unsent = streams[slot].unsent.take() ?? ByteBuffer()
-            // Sent bytes leave the front; moving the rest must not cost more than sending it.
-            if unsent.readerIndex > unsent.readableBytes { unsent.discardReadBytes() }
-            let start = unsent.writerIndex
-            Self.appendMessage(to: &unsent, write)
-            unsentBytes += unsent.writerIndex - start
-            streams[slot].unsent = unsent
+            appendUnsent(slot) { Self.appendMessage(to: &$0, write) }
         }
         if endStream { streams[slot].unsentEnd = [] }
-        if streams[slot].unsentBytes > limits.drainedBytes { streams[slot].awaitsDrain = true }
+        awaitDrain(slot)
+        enqueue(slot)
+        return true
+    }
+
+    /// Begins a gRPC message whose bytes come with `continueMessage`, piece by piece, so that a long
+    /// one is never here as a whole. Returns false when the stream is gone.
+    @discardableResult
+    package mutating func beginMessage(_ id: StreamID, head: [UInt8], byteCount: Int) -> Bool {
+        guard let slot = openSlot(id) else { return false }
+        precondition(streams[slot].owedBytes == 0, "a message inside another")
+        precondition(byteCount >= 0 && byteCount <= UInt32.max, "impossible message length")
+        if !streams[slot].hasSentHeaders { sendHeaders(slot, head, endStream: false) }
+        streams[slot].owedBytes = byteCount
+        appendUnsent(slot) { buffer in
+            buffer.writeInteger(UInt8(0))
+            buffer.writeInteger(UInt32(truncatingIfNeeded: byteCount))
+        }
+        enqueue(slot)
+        return true
+    }
+
+    /// Sends the next piece of a message that was begun. Returns false when the stream is gone.
+    @discardableResult
+    package mutating func continueMessage(_ id: StreamID, _ bytes: [UInt8]) -> Bool {
+        guard let slot = openSlot(id) else { return false }
+        precondition(bytes.count <= streams[slot].owedBytes, "a message longer than it was to be")
+        streams[slot].owedBytes -= bytes.count
+        appendUnsent(slot) { $0.writeBytes(bytes) }
+        awaitDrain(slot)
         enqueue(slot)
         return true
     }
@@ -53,11 +77,61 @@ extension Engine {
     /// everything that is still unsent.
     package mutating func sendEnd(_ id: StreamID, _ block: [UInt8]) {
         guard let slot = openSlot(id) else { return }
+        precondition(streams[slot].owedBytes == 0, "a stream ended within a message")
         if streams[slot].unsent != nil {
             streams[slot].unsentEnd = block
         } else {
             writeEnd(slot, block)
         }
+    }
+
+    /// Sends a whole answer: a header block, one message, a header block that ends the stream.
+    package mutating func sendUnary(
+        _ id: StreamID, head: [UInt8], message: [UInt8], end: [UInt8]
+    ) {
+        guard let slot = openSlot(id) else { return }
+        guard fitsAtOnce(slot, head: head, message: message, end: end) else {
+            sendMessage(id, head: head) { $0.writeBytes(message) }
+            return sendEnd(id, end)
+        }
+        let number = streams[slot].id
+        let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
+        let total = 3 * HTTP2Constant.frameHeaderBytes + head.count + dataBytes + end.count
+        outbound.writeWithUnsafeMutableBytes(minimumWritableBytes: total) { bytes in
+            var room = FrameRoom(bytes)
+            room.write(
+                FrameHeader(
+                    length: head.count, type: FrameType.headers, flags: FrameFlags.endHeaders,
+                    streamID: number))
+            room.write(head)
+            room.write(
+                FrameHeader(
+                    length: dataBytes, type: FrameType.data, flags: 0, streamID: number))
+            room.write(UInt8(0))
+            room.write(UInt32(message.count))
+            room.write(message)
+            room.write(
+                FrameHeader(
+                    length: end.count, type: FrameType.headers,
+                    flags: FrameFlags.endHeaders | FrameFlags.endStream, streamID: number))
+            room.write(end)
+            return room.end
+        }
+        streams[slot].hasSentHeaders = true
+        spend(slot, dataBytes)
+        closeLocal(slot)
+    }
+
+    /// Whether an answer needs neither a queue nor a second frame for one of its parts.
+    private func fitsAtOnce(
+        _ slot: Int, head: [UInt8], message: [UInt8], end: [UInt8]
+    ) -> Bool {
+        let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
+        return !streams[slot].hasSentHeaders && streams[slot].unsent == nil && isWritable
+            && !owesTableSizeUpdate && outbound.readableBytes < limits.outboundBatchBytes
+            && dataBytes <= streams[slot].sendWindow.available
+            && dataBytes <= sendWindow.available && dataBytes <= peerFrameBytes
+            && max(head.count, end.count) <= peerFrameBytes
     }
 
     /// Takes the gathered frames. Hand the buffer back with `recycleOutbound` when it is written.
@@ -102,6 +176,20 @@ extension Engine {
             !streams[slot].isLocalClosed, streams[slot].unsentEnd == nil
         else { return nil }
         return slot
+    }
+
+    private mutating func appendUnsent(_ slot: Int, _ write: (inout ByteBuffer) -> Void) {
+        var unsent = streams[slot].unsent.take() ?? ByteBuffer()
+        // Sent bytes leave the front; moving the rest must not cost more than sending it.
+        if unsent.readerIndex > unsent.readableBytes { unsent.discardReadBytes() }
+        let start = unsent.writerIndex
+        write(&unsent)
+        unsentBytes += unsent.writerIndex - start
+        streams[slot].unsent = unsent.readableBytes > 0 ? unsent : nil
+    }
+
+    private mutating func awaitDrain(_ slot: Int) {
+        if streams[slot].unsentBytes > limits.drainedBytes { streams[slot].awaitsDrain = true }
     }
 
     private mutating func sendHeaders(_ slot: Int, _ block: [UInt8], endStream: Bool) {

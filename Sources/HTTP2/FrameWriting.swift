@@ -92,3 +92,34 @@ extension ByteBuffer {
         }
     }
 }
+
+/// Writes frames into room that is there already: one check of the buffer for a whole answer, where
+/// each number written to a `ByteBuffer` by itself costs some 300 instructions.
+struct FrameRoom {
+    private let room: UnsafeMutableRawBufferPointer
+    private(set) var end = 0
+
+    init(_ room: UnsafeMutableRawBufferPointer) { self.room = room }
+
+    mutating func write(_ header: FrameHeader) {
+        write(UInt32(truncatingIfNeeded: header.length) << 8 | UInt32(header.type))
+        write(header.flags)
+        write(header.streamID)
+    }
+
+    mutating func write(_ value: some FixedWidthInteger) {
+        let size = value.bitWidth / 8
+        precondition(room.count - end >= size, "the room was measured before")
+        room.storeBytes(of: value.bigEndian, toByteOffset: end, as: type(of: value))
+        end += size
+    }
+
+    mutating func write(_ bytes: [UInt8]) {
+        precondition(room.count - end >= bytes.count, "the room was measured before")
+        bytes.withUnsafeBytes { source in
+            // In bounds by the precondition; the room and the array don't overlap.
+            UnsafeMutableRawBufferPointer(rebasing: room[end...]).copyMemory(from: source)
+        }
+        end += bytes.count
+    }
+}

@@ -10,6 +10,8 @@ public final class GRPCServerConnection {
     private var context: ChannelHandlerContext?
     private var isFlushing = false
     private var isClosing = false
+    /// What the service keeps for this connection.
+    public var attachment: AnyObject?
     /// Hands out events that came up while flushing.
     var dispatch: (() -> Void)?
 
@@ -51,6 +53,14 @@ public final class GRPCServerConnection {
             .map { core.engine.streams[$0].unsentBytes } ?? 0
     }
 
+    /// True when the socket has taken all that a stream was given to send.
+    public func hasSentAll(_ stream: StreamID) -> Bool {
+        guard let context else { return true }
+        let waiting = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        return unsentBytes(stream) == 0 && core.engine.outbound.readableBytes == 0
+            && waiting ?? 0 == 0
+    }
+
     /// Answers with one message and status OK; `write` appends the message and must not use the
     /// connection.
     public func sendUnary(_ stream: StreamID, _ write: (inout ByteBuffer) -> Void) {
@@ -60,7 +70,20 @@ public final class GRPCServerConnection {
 
     /// Answers with one message and status OK.
     public func sendUnary(_ stream: StreamID, _ message: [UInt8]) {
-        sendUnary(stream) { $0.writeBytes(message) }
+        core.sendUnary(stream, message)
+    }
+
+    /// Begins an answer of one message whose bytes come piece by piece with `continueMessage`, then
+    /// `finish`. False when the stream is gone.
+    @discardableResult
+    public func beginMessage(_ stream: StreamID, byteCount: Int) -> Bool {
+        core.beginMessage(stream, byteCount: byteCount)
+    }
+
+    /// Sends the next bytes of the message that was begun. False when the stream is gone.
+    @discardableResult
+    public func continueMessage(_ stream: StreamID, _ bytes: [UInt8]) -> Bool {
+        core.engine.continueMessage(stream, bytes)
     }
 
     /// Sends one message of a streamed answer; `write` appends it and must not use the connection.
@@ -76,12 +99,19 @@ public final class GRPCServerConnection {
         core.sendMessage(stream) { $0.writeBytes(message) }
     }
 
-    /// Ends an answer after everything sent before. `trailers` are extra fields with lower-case
+    /// Ends an answer after everything sent before; in the middle of a message, which only an error
+    /// may do, the stream is reset. `trailers` are extra fields with lower-case
     /// names; their values may hold any text and are percent-encoded like `grpc-message`.
     public func finish(
         _ stream: StreamID, _ status: GRPCStatus, trailers: [(name: String, value: String)] = []
     ) {
         core.finish(stream, status, trailers: trailers)
+    }
+
+    /// Resets a stream whose client takes nothing of what is sent; nobody hears of it any more.
+    public func reset(_ stream: StreamID) {
+        core.engine.resetStream(stream, .enhanceYourCalm)
+        flush()
     }
 
     /// Writes what has gathered, in one write.

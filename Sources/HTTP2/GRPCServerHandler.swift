@@ -58,7 +58,11 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
     private func end() {
         guard connection.isOpen else { return }
         connection.detach()
+        for request in connection.core.unanswered {
+            service.streamCancelled(request.stream, tag: request.tag, on: connection)
+        }
         service.connectionClosed(connection)
+        connection.attachment = nil
     }
 
     /// Hands what the bytes mean to the service.

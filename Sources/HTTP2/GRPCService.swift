@@ -38,6 +38,7 @@ public protocol GRPCService: AnyObject {
     /// `connectionClosed` follows.
     func connectionFailed(_ connection: GRPCServerConnection, _ error: HTTP2ConnectionError)
 
-    /// The connection is closed and all its streams are gone; no call follows.
+    /// The connection is closed, and every request on it that was not answered has been cancelled
+    /// before; no call follows.
     func connectionClosed(_ connection: GRPCServerConnection)
 }

@@ -1,6 +1,6 @@
 /// Makes request header blocks. What all calls of a connection share is made once; like everything
 /// we encode it stays out of the dynamic table, so equal calls have equal bytes.
-struct RequestBlocks {
+package struct RequestBlocks {
     private let authority: String
     private let isSecure: Bool
     private let userAgent: String
@@ -8,13 +8,14 @@ struct RequestBlocks {
     private var plain: [String: [UInt8]] = [:]
     private static let rememberedPaths = 128
 
-    init(authority: String, isSecure: Bool, userAgent: String) {
+    package init(authority: String, isSecure: Bool, userAgent: String) {
         self.authority = authority
         self.isSecure = isSecure
         self.userAgent = userAgent
     }
 
-    mutating func block(
+    /// The header block of a call.
+    package mutating func block(
         path: String, metadata: [(name: String, value: String)], timeoutNanoseconds: Int64?
     ) -> [UInt8] {
         let base = plainBlock(path)

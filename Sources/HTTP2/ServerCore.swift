@@ -89,7 +89,7 @@ package struct ServerCore: ~Copyable {
     /// dropped, and the stream is reset then: a cut message cannot be followed by a status.
     private mutating func abort(_ id: StreamID, _ status: GRPCStatus) {
         guard let slot = engine.streams.find(id.rawValue) else { return }
-        if engine.streams[slot].unsent == nil {
+        if engine.streams[slot].unsent == nil, engine.streams[slot].owedBytes == 0 {
             finish(id, status, trailers: [])
         } else {
             engine.resetStream(id, .internalError)
@@ -129,11 +129,36 @@ package struct ServerCore: ~Copyable {
         engine.sendMessage(id, head: ResponseBlocks.head, write)
     }
 
-    /// Ends an answer.
+    /// Begins a message that comes piece by piece; false when the stream is gone.
+    @discardableResult
+    package mutating func beginMessage(_ id: StreamID, byteCount: Int) -> Bool {
+        engine.beginMessage(id, head: ResponseBlocks.head, byteCount: byteCount)
+    }
+
+    /// Answers with one message and status OK.
+    package mutating func sendUnary(_ id: StreamID, _ message: [UInt8]) {
+        engine.sendUnary(
+            id, head: ResponseBlocks.head, message: message, end: ResponseBlocks.trailersOK)
+    }
+
+    /// The requests that the owner has not answered, with their tags.
+    var unanswered: [(stream: StreamID, tag: UInt64)] {
+        engine.streams.slotIndices
+            .filter { engine.streams[$0].id != 0 && !engine.isAnswered($0) }
+            .map { (StreamID(engine.streams[$0].id), engine.streams[$0].tag) }
+    }
+
+    /// Ends an answer. In the middle of a message the stream is reset instead: a cut message can't
+    /// be followed by a status.
     package mutating func finish(
         _ id: StreamID, _ status: GRPCStatus, trailers: [(name: String, value: String)]
     ) {
         guard let slot = engine.streams.find(id.rawValue) else { return }
+        guard engine.streams[slot].owedBytes == 0 else {
+            precondition(status.code != .ok, "a message ended before its end")
+            return engine.resetStream(
+                id, status.code == .resourceExhausted ? .enhanceYourCalm : .internalError)
+        }
         engine.sendEnd(
             id,
             engine.streams[slot].hasSentHeaders

@@ -25,6 +25,8 @@ struct Stream {
     /// Body bytes that `content-length` still promises; -1 without the header.
     var promisedBodyBytes = -1
     var assembly = MessageAssembly()
+    /// Bytes of the message being sent that the owner hasn't given yet.
+    var owedBytes = 0
     /// Message bytes (prefixes included) that wait for a window or the socket.
     var unsent: ByteBuffer?
     /// The header block that ends the stream once `unsent` is gone; empty: END_STREAM on DATA.
@@ -47,6 +49,7 @@ struct Stream {
         awaitsDrain = false
         unconsumedBytes = 0
         promisedBodyBytes = -1
+        owedBytes = 0
     }
 
     /// Makes the stream's slot free.

@@ -121,21 +121,24 @@ public struct Envelope: Sendable {
         guard let kind = EntryKind(rawValue: bytes[start + 1]), !kind.isReserved else {
             throw .unknownKind(bytes[start + 1])
         }
-        func integer(at offset: Int, bytes count: Int) -> UInt64 {
-            var value: UInt64 = 0
-            for position in (0..<count).reversed() {
-                value = value << 8 | UInt64(bytes[start + offset + position])
-            }
-            return value
-        }
-        flags = UInt16(integer(at: 2, bytes: 2))
-        guard flags == 0 else { throw .unknownFlags(flags) }
         self.kind = kind
-        origin = Origin(
-            member: integer(at: 4, bytes: 8), boot: integer(at: 12, bytes: 8),
-            sequence: integer(at: 20, bytes: 8))
-        authRevision = integer(at: 28, bytes: 8)
-        let bodyStart = start + Envelope.headerBytes + Int(integer(at: 36, bytes: 2))
+        let userBytes: Int
+        (flags, origin, authRevision, userBytes) = bytes.withUnsafeBytes { raw in
+            // All offsets lie within the header, whose length was checked; an integer has no
+            // invalid bit pattern.
+            func load<Value: FixedWidthInteger>(_ offset: Int, as type: Value.Type) -> Value {
+                Value(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: type))
+            }
+            let origin = Origin(
+                member: load(4, as: UInt64.self), boot: load(12, as: UInt64.self),
+                sequence: load(20, as: UInt64.self))
+            return (
+                load(2, as: UInt16.self), origin, load(28, as: UInt64.self),
+                Int(load(36, as: UInt16.self))
+            )
+        }
+        guard flags == 0 else { throw .unknownFlags(flags) }
+        let bodyStart = start + Envelope.headerBytes + userBytes
         guard bodyStart <= bytes.endIndex else { throw .truncated }
         user = bytes[(start + Envelope.headerBytes)..<bodyStart]
         body = bytes[bodyStart...]
@@ -144,9 +147,9 @@ public struct Envelope: Sendable {
     /// The bytes of an entry, in one allocation of exactly their size.
     ///
     /// The user name must be shorter than 65,536 bytes.
-    public static func encode<Body: Collection<UInt8>>(
+    public static func encode(
         kind: EntryKind, origin: Origin, authRevision: UInt64 = 0,
-        user: ArraySlice<UInt8> = [], body: Body
+        user: ArraySlice<UInt8> = [], body: ArraySlice<UInt8>
     ) -> [UInt8] {
         precondition(user.count <= Int(UInt16.max), "user names are limited when they are created")
         let total = headerBytes + user.count + body.count
@@ -164,9 +167,24 @@ public struct Envelope: Sendable {
             raw.storeBytes(
                 of: UInt16(user.count).littleEndian, toByteOffset: 36, as: UInt16.self)
             let bodyStart = headerBytes + user.count
-            _ = buffer[headerBytes..<bodyStart].update(fromContentsOf: user)
-            _ = buffer[bodyStart..<total].update(fromContentsOf: body)
+            user.withUnsafeBytes { source in
+                UnsafeMutableRawBufferPointer(rebasing: raw[headerBytes..<bodyStart])
+                    .copyMemory(from: source)
+            }
+            body.withUnsafeBytes { source in
+                UnsafeMutableRawBufferPointer(rebasing: raw[bodyStart..<total])
+                    .copyMemory(from: source)
+            }
             initialized = total
         }
+    }
+
+    /// The bytes of an entry whose body is a whole array.
+    public static func encode(
+        kind: EntryKind, origin: Origin, authRevision: UInt64 = 0,
+        user: ArraySlice<UInt8> = [], body: [UInt8]
+    ) -> [UInt8] {
+        encode(
+            kind: kind, origin: origin, authRevision: authRevision, user: user, body: body[...])
     }
 }

@@ -83,15 +83,22 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
         }
     }
 
-    @inline(__always) var createRevision: Int64 { header.createRevision }
-    @inline(__always) var modRevision: Int64 { header.modRevision }
-    @inline(__always) var version: Int64 { header.version }
-    @inline(__always) var lease: Int64 { header.lease }
-    @inline(__always) var subRevision: UInt32 { header.subRevision }
-    @inline(__always) var previous: VersionStorage? { header.previous }
-    @inline(__always) var isTombstone: Bool { header.version == 0 }
-    @inline(__always) var keyLength: Int { Int(header.keyLength) }
-    @inline(__always) var valueLength: Int { Int(header.valueLength) }
+    // Past the pointer: `header` itself is checked for exclusive access each time, at some 80
+    // instructions, and nothing changes it while it is read.
+    @inline(__always) private func field<Value>(_ path: (borrowing VersionHeader) -> Value) -> Value
+    {
+        withUnsafeMutablePointerToHeader { path($0.pointee) }
+    }
+
+    @inline(__always) var createRevision: Int64 { field { $0.createRevision } }
+    @inline(__always) var modRevision: Int64 { field { $0.modRevision } }
+    @inline(__always) var version: Int64 { field { $0.version } }
+    @inline(__always) var lease: Int64 { field { $0.lease } }
+    @inline(__always) var subRevision: UInt32 { field { $0.subRevision } }
+    @inline(__always) var previous: VersionStorage? { field { $0.previous } }
+    @inline(__always) var isTombstone: Bool { version == 0 }
+    @inline(__always) var keyLength: Int { Int(field { $0.keyLength }) }
+    @inline(__always) var valueLength: Int { Int(field { $0.valueLength }) }
 
     /// What the version counts towards the quota: its bytes and a fixed share for bookkeeping.
     var logicalBytes: UInt64 { UInt64(keyLength + valueLength) + StoreLimits.versionOverheadBytes }

@@ -26,18 +26,49 @@ struct RangeReader {
 
     /// Answers a request that `Validation.check` has passed.
     func range(_ request: RangeRequest) throws(EtcdError) -> RangeOutcome {
+        guard let outcome = try range(request, within: .unbounded) else {
+            preconditionFailure("a range was too large without a bound")
+        }
+        return outcome
+    }
+
+    /// Answers a request that `Validation.check` has passed, nil if that would go beyond `bounds`.
+    func range(
+        _ request: RangeRequest, within bounds: RangeBounds
+    ) throws(EtcdError) -> RangeOutcome? {
         let target = try readRevision(request.revision)
         let range = KeyRange(key: request.key, rangeEnd: request.rangeEnd)
         let options = RangeOptions(request)
         var versions: [KeyVersion] = []
         var count: Int64 = 0
-        visit(range, at: target) { version in
+        var visits = 0
+        var bytes = 0
+        tree.scan(range) { head in
+            if visits >= bounds.visits || bytes >= bounds.bytes {
+                visits = .max
+                return false
+            }
+            visits += 1
+            var version = head
+            while version.modRevision > target {
+                // A step down a key's history costs as much as a step to the next key.
+                guard visits < bounds.visits else {
+                    visits = .max
+                    return false
+                }
+                visits += 1
+                guard let previous = version.previous else { return true }
+                version = previous
+            }
+            guard !version.isTombstone else { return true }
             count += 1
             if versions.count < options.fetchLimit && options.passes(version) {
                 versions.append(KeyVersion(version))
+                bytes += version.keyLength + (request.keysOnly ? 0 : version.valueLength)
             }
             return true
         }
+        guard visits < .max else { return nil }
         options.sort(&versions)
         var more = false
         if request.limit > 0, versions.count > request.limit {
@@ -50,6 +81,22 @@ struct RangeReader {
     }
 }
 
+/// What may be done for a range at once.
+public struct RangeBounds: Sendable {
+    /// Keys visited, and steps down their histories, at most.
+    public var visits: Int
+    /// Bytes of keys and values after which nothing more is collected.
+    public var bytes: Int
+
+    /// Bounds from their parts.
+    public init(visits: Int, bytes: Int) {
+        self.visits = visits
+        self.bytes = bytes
+    }
+
+    static let unbounded = RangeBounds(visits: .max - 1, bytes: .max)
+}
+
 /// What a range request wants beyond its keys.
 struct RangeOptions {
     /// Key-values collected before sorting; all, unless the order is the tree's own.
@@ -58,7 +105,7 @@ struct RangeOptions {
     private let order: SortOrder
     private let modRevisions: ClosedRange<Int64>
     private let createRevisions: ClosedRange<Int64>
-    /// Whether key-values can be given out while the scan goes on.
+    /// Whether the response has the tree's order, or no key-values at all.
     let isStreamable: Bool
 
     init(_ request: RangeRequest) {
@@ -78,7 +125,7 @@ struct RangeOptions {
         order = request.sortOrder == .none && target != .key ? .ascend : request.sortOrder
         let isOwnOrder =
             request.sortOrder == .none || (target == .key && request.sortOrder == .ascend)
-        isStreamable = target == .key && isOwnOrder && !isFiltered
+        isStreamable = request.countOnly || (target == .key && isOwnOrder)
         if request.countOnly {
             fetchLimit = 0
         } else if isOwnOrder && !isFiltered && request.limit > 0 {
@@ -91,6 +138,25 @@ struct RangeOptions {
     func passes(_ version: VersionStorage) -> Bool {
         modRevisions.contains(version.modRevision)
             && createRevisions.contains(version.createRevision)
+    }
+
+    /// Key-values above twice the limit that are collected before the needless ones are dropped.
+    private static let pruningSlack = 4_096
+
+    /// Drops key-values that can't be among the first `limit`, once there are many of them; true if
+    /// it dropped any. What stays can be added to, and sorted at the end.
+    func prune(_ versions: inout [KeyVersion], limit: Int) -> Bool {
+        guard fetchLimit == .max, versions.count - Self.pruningSlack > limit,
+            (versions.count - Self.pruningSlack) / 2 > limit
+        else { return false }
+        switch (target, order) {
+        // Must stay in key order, which is what `sort` reverses.
+        case (.key, .descend): versions.removeFirst(versions.count - limit)
+        default:
+            sort(&versions)
+            versions.removeLast(versions.count - limit)
+        }
+        return true
     }
 
     /// Sorts key-values that stand in key order. Equals stay in key order, also when descending.

@@ -40,13 +40,6 @@ extension RangeOutcome {
         }
         RangeResponse.appendTail(more: more, count: count, to: &out)
     }
-
-    /// Appends the key-values alone: a chunk of a stream before its last.
-    public func encodeKeyValues(into out: inout [UInt8]) {
-        for version in versions {
-            version.storage.appendKeyValue(2, keysOnly: keysOnly, to: &out)
-        }
-    }
 }
 
 extension PutOutcome {

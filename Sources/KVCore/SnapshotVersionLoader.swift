@@ -7,7 +7,7 @@ struct VersionLoader {
     /// The version loaded last.
     private var last: VersionStorage?
     /// Versions at or above the compacted revision, which the history holds.
-    private var changes: [VersionStorage] = []
+    private let changes = LoadedChanges()
     private var leased: [VersionStorage] = []
     private(set) var keyCount: UInt64 = 0
     private(set) var versionCount: UInt64 = 0
@@ -71,6 +71,8 @@ struct VersionLoader {
         try check(version, before: newer)
         // Nobody else knows these objects yet.
         newer.withUnsafeMutablePointerToHeader { $0.pointee.previous = version }
+        // The newer one was taken last, and it is above the compaction.
+        changes.noteReplaced(by: newer, version)
         try take(version)
     }
 
@@ -128,7 +130,9 @@ struct VersionLoader {
         }
         versionCount += 1
         last = version
-        if version.modRevision >= compactedRevision { changes.append(version) }
+        if version.modRevision >= compactedRevision {
+            changes.append(version, isCompacted: version.modRevision == compactedRevision)
+        }
         if version.modRevision > compactedRevision || !version.isTombstone {
             versionBytes += version.logicalBytes
         }
@@ -150,44 +154,88 @@ struct VersionLoader {
         }
         return Loaded(
             tree: builder.finish(), leasedKeys: leasedBuilder.finish(),
-            history: try VersionLoader.makeHistory(
-                changes, revision: revision, compactedRevision: compactedRevision),
+            history: try changes.makeHistory(
+                from: max(compactedRevision, 2), through: revision),
             versionBytes: versionBytes)
     }
+}
 
-    /// Puts the changes in the order they happened: counted per revision, then placed.
-    private static func makeHistory(
-        _ changes: [VersionStorage], revision: Int64, compactedRevision: Int64
-    ) throws(SnapshotError) -> History {
-        // Revision 1 is the fresh store's; every later one has at least one change.
-        let first = max(compactedRevision, 2)
+/// The changes of a snapshot in the order of their keys, until they are put into that of their
+/// revisions.
+///
+/// A million versions don't fit into a processor's cache, and each look at one costs a trip to
+/// memory. So all that its place takes is noted, and its reference counted, while a version has just
+/// been made. With 1 M keys and 1.5 M further changes, a start spent 30 % of its time here.
+private final class LoadedChanges {
+    private struct Change {
+        /// Retained.
+        let version: Unmanaged<VersionStorage>
+        let revision: Int64
+        let subRevision: UInt32
+        /// Logical bytes that the change superseded and no compaction has given back.
+        var reclaimable: UInt64
+    }
+
+    private var changes: ContiguousArray<Change> = []
+
+    deinit {
+        for change in changes { change.version.release() }
+    }
+
+    /// A change at the compacted revision has given back what it superseded.
+    func append(_ version: VersionStorage, isCompacted: Bool) {
+        changes.append(
+            Change(
+                version: .passRetained(version), revision: version.modRevision,
+                subRevision: version.subRevision,
+                reclaimable: isCompacted ? 0 : History.reclaimable(by: version, replacing: nil)))
+    }
+
+    /// The change that was appended last superseded this version.
+    func noteReplaced(by newer: VersionStorage, _ version: VersionStorage) {
+        let last = changes.count - 1
+        precondition(changes[last].version.toOpaque() == Unmanaged.passUnretained(newer).toOpaque())
+        let old = version.isTombstone ? nil : version
+        changes[last].reclaimable = History.reclaimable(by: newer, replacing: old)
+    }
+
+    /// Puts the changes in the order they happened: counted per revision, then placed. Every
+    /// revision of the range has at least one change.
+    func makeHistory(from first: Int64, through revision: Int64) throws(SnapshotError) -> History {
+        let order = try places(from: first, through: revision)
+        var history = History()
+        for index in order {
+            // The reference that `append` counted becomes the history's.
+            history.append(
+                changes[index].version.takeRetainedValue(),
+                reclaiming: changes[index].reclaimable)
+        }
+        changes = []
+        return history
+    }
+
+    /// For each place in the history the change that belongs there; each change has one place.
+    private func places(
+        from first: Int64, through revision: Int64
+    ) throws(SnapshotError) -> [Int] {
         guard revision - first + 1 <= Int64(changes.count) else {
             throw .invalid("a revision has no change")
         }
         var starts = [Int](repeating: 0, count: max(0, Int(revision - first + 1)) + 1)
-        for change in changes { starts[Int(change.modRevision - first) + 1] += 1 }
-        for index in 1..<starts.count { starts[index] += starts[index - 1] }
-        var ordered = [VersionStorage?](repeating: nil, count: changes.count)
-        for change in changes {
-            let slot = Int(change.modRevision - first)
+        for change in changes { starts[Int(change.revision - first) + 1] += 1 }
+        for index in 1..<starts.count {
+            guard starts[index] > 0 else { throw .invalid("a revision has no change") }
+            starts[index] += starts[index - 1]
+        }
+        var order = [Int](repeating: -1, count: changes.count)
+        for (index, change) in changes.enumerated() {
+            let slot = Int(change.revision - first)
             let place = starts[slot] + Int(change.subRevision)
-            guard place < starts[slot + 1], ordered[place] == nil else {
+            guard place < starts[slot + 1], order[place] == -1 else {
                 throw .invalid("changes of a revision don't fit")
             }
-            ordered[place] = change
+            order[place] = index
         }
-        for index in 1..<starts.count where starts[index] == starts[index - 1] {
-            throw .invalid("a revision has no change")
-        }
-        var history = History()
-        for case .some(let change) in ordered {
-            // A change at the compacted revision has given back what it superseded.
-            let isCompacted = change.modRevision <= compactedRevision
-            let old = change.previous.flatMap { $0.isTombstone ? nil : $0 }
-            history.append(
-                change,
-                reclaiming: isCompacted ? 0 : History.reclaimable(by: change, replacing: old))
-        }
-        return history
+        return order
     }
 }

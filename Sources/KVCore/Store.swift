@@ -71,11 +71,30 @@ public struct Store: ~Copyable, @unchecked Sendable {
 
     /// Answers a range on the present state.
     ///
-    /// It visits every key of the range, because the count is part of the answer; for what may be
-    /// large take a view and read it in chunks.
+    /// It visits every key of the range, because the count is part of the answer.
     public func range(_ request: RangeRequest) throws(EtcdError) -> RangeOutcome {
         try Validation.check(request)
         return try reader.range(request)
+    }
+
+    /// Answers a range on the present state, nil if that would go beyond `bounds`.
+    public func range(
+        _ request: RangeRequest, within bounds: RangeBounds
+    ) throws(EtcdError) -> RangeOutcome? {
+        try Validation.check(request)
+        return try reader.range(request, within: bounds)
+    }
+
+    /// A range on the present state, to be read in steps from a view of this state or a later one.
+    /// The header's revision is this state's, whatever the one given.
+    public func largeRange(
+        _ request: RangeRequest, header: ResponseHeader
+    ) throws(EtcdError) -> LargeRange {
+        try Validation.check(request)
+        var header = header
+        header.revision = revision
+        return LargeRange(
+            request, revision: try reader.readRevision(request.revision), header: header)
     }
 
     /// The lease with this id.

@@ -226,6 +226,10 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
         _ changes: [KeyVersion], compactedRevision: Int64,
         into deliveries: inout [WatchDelivery]
     ) {
+        guard watcherCount > 0 else {
+            if let last = changes.last { revision = last.modRevision }
+            return
+        }
         var start = 0
         while start < changes.count {
             let published = changes[start].modRevision

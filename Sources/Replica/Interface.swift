@@ -110,10 +110,14 @@ public enum ReplicaEvent: Sendable {
     case transferLeadership(to: MemberID?)
 }
 
-/// What a replica wants done.
+/// What a replica wants done. The rare ones with much in them are indirect: there is an array of
+/// effects for every turn, and each place in it is as large as the largest.
 public enum ReplicaEffect: Sendable {
     /// Answer a call with a message.
     case respond(RequestID, message: [UInt8])
+    /// Answer a call with a range that is too large to be read at once: read it in steps, from this
+    /// view and later ones (`view()`), on any thread.
+    indirect case readRange(RequestID, LargeRange, StoreView)
     /// Answer a call with an error.
     case fail(RequestID, RequestFailure)
     /// Send a frame over the main link; drop it if the link is down.
@@ -127,7 +131,7 @@ public enum ReplicaEffect: Sendable {
     /// The watch stream's client broke the protocol: end the stream.
     case watchFailed(WatchStreamID, EtcdError)
     /// Write a snapshot in the background and report `snapshotWritten`.
-    case writeSnapshot(SnapshotJob)
+    indirect case writeSnapshot(SnapshotJob)
     /// Stream a snapshot file to a peer and report `snapshotSent`.
     case sendSnapshot(to: MemberID, file: String, term: Term)
     /// Another member leads, or none is known to.

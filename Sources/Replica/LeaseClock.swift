@@ -15,6 +15,9 @@ struct LeaseClock {
     }
     private(set) var isRunning = false
     private var items: [Int64: Item] = [:]
+    /// Leases whose expiry is proposed and not applied. One entry of them at a time: what clients
+    /// want meanwhile takes turns with it, however many leases end at once.
+    private var expiringCount = 0
     /// One entry for each lease: a renewal leaves it where it is, and it moves when it comes up.
     private(set) var queue = MinHeap<Int64>()
     private(set) var nextCheckpoint: Microseconds = .max
@@ -27,7 +30,8 @@ struct LeaseClock {
 
     var nextDeadline: Microseconds {
         guard isRunning else { return .max }
-        return max(pausedUntil, min(queue.first?.key ?? .max, nextCheckpoint))
+        let nextDue = expiringCount > 0 ? .max : queue.first?.key ?? .max
+        return max(pausedUntil, min(nextDue, nextCheckpoint))
     }
 
     /// Lets due leases wait: their expiry couldn't be proposed.
@@ -44,15 +48,21 @@ struct LeaseClock {
 
     mutating func set(_ lease: Int64, deadline: Microseconds, hasCheckpoint: Bool) {
         guard isRunning else { return }
-        items[lease] = Item(
-            deadline: deadline, queuedAt: deadline, hasCheckpoint: hasCheckpoint)
+        let old = items.updateValue(
+            Item(deadline: deadline, queuedAt: deadline, hasCheckpoint: hasCheckpoint),
+            forKey: lease)
+        noteEnd(of: old)
         queue.push(deadline, lease)
     }
 
     mutating func remove(_ lease: Int64) {
-        items[lease] = nil
+        noteEnd(of: items.removeValue(forKey: lease))
         guard queue.count > 2 * items.count + Self.sweepSlack else { return }
         queue.removeAll { items[$0.value]?.queuedAt != $0.key }
+    }
+
+    private mutating func noteEnd(of item: Item?) {
+        if item?.isExpiring ?? false { expiringCount -= 1 }
     }
 
     /// Entries of ended leases that the queue may hold on top of as many as there are leases.
@@ -80,7 +90,7 @@ struct LeaseClock {
 
     /// Takes up to `limit` leases whose time is up and marks them.
     mutating func takeDue(now: Microseconds, limit: Int) -> [Int64] {
-        guard now >= pausedUntil else { return [] }
+        guard now >= pausedUntil, expiringCount == 0 else { return [] }
         var due: [Int64] = []
         while due.count < limit, let first = queue.first, first.key <= now {
             queue.popFirst()
@@ -95,12 +105,14 @@ struct LeaseClock {
                 enqueue(lease)
             }
         }
+        expiringCount = due.count
         return due
     }
 
     /// Puts back leases that were taken but not proposed.
     mutating func putBack(_ lease: Int64) {
-        guard items[lease] != nil else { return }
+        guard let item = items[lease] else { return }
+        noteEnd(of: item)
         items[lease]!.isExpiring = false
         enqueue(lease)
     }

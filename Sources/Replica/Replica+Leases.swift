@@ -54,23 +54,23 @@ extension Replica {
     /// Proposes the end of leases whose time is up, many in one entry.
     mutating func runLeaseClock() {
         guard core.isLeader, leases.isRunning else { return }
-        while true {
-            let due = leases.takeDue(now: now, limit: LeaseExpiry.leaseLimit)
-            guard !due.isEmpty else { break }
-            let fitting = store.expiryBatchCount(due)
-            for lease in due[fitting...] { leases.putBack(lease) }
-            let ids = Array(due[..<fitting])
-            let entry = Envelope.encode(
-                kind: .leaseExpiry, origin: Origin(member: id, boot: boot, sequence: 0),
-                body: LeaseExpiry(term: core.term, ids: ids).encode())
-            guard case .accepted = proposeHere(entry) else {
-                // Leadership is being handed over, or too much is uncommitted: a little later.
-                for lease in ids { leases.putBack(lease) }
-                leases.pause(until: now + Replica.expiryRetryMicroseconds)
-                return
-            }
-        }
+        proposeExpiry(of: leases.takeDue(now: now, limit: LeaseExpiry.leaseLimit))
         checkpointLeases()
+    }
+
+    private mutating func proposeExpiry(of due: [Int64]) {
+        guard !due.isEmpty else { return }
+        let fitting = store.expiryBatchCount(due)
+        for lease in due[fitting...] { leases.putBack(lease) }
+        let ids = Array(due[..<fitting])
+        let entry = Envelope.encode(
+            kind: .leaseExpiry, origin: Origin(member: id, boot: boot, sequence: 0),
+            body: LeaseExpiry(term: core.term, ids: ids).encode())
+        guard case .accepted = proposeHere(entry) else {
+            // Leadership is being handed over, or too much is uncommitted: a little later.
+            for lease in ids { leases.putBack(lease) }
+            return leases.pause(until: now + Replica.expiryRetryMicroseconds)
+        }
     }
 
     /// Pause before an expiry that was refused is proposed again.

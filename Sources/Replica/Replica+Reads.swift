@@ -89,8 +89,13 @@ extension Replica {
 
     private mutating func serve(_ range: RangeRequest, for request: RequestID) {
         do throws(EtcdError) {
-            let outcome = try store.range(range)
+            guard let outcome = try store.range(range, within: settings.directRange) else {
+                let large = try store.largeRange(range, header: responseHeader)
+                effects.append(.readRange(request, large, store.takeView()))
+                return
+            }
             var message: [UInt8] = []
+            message.reserveCapacity(outcome.encodedSizeBound)
             outcome.encodeResponse(responseHeader, into: &message)
             effects.append(.respond(request, message: message))
         } catch {

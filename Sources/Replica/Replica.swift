@@ -35,6 +35,9 @@ public struct ReplicaSettings: Sendable {
     public var log = DurableLogSettings()
     /// The map.
     public var store = StoreLimits()
+    /// What is read at once for a range; a larger one is read in steps. A thousand keys take about
+    /// as long as handing a range to another thread and back.
+    public var directRange = RangeBounds(visits: 1_024, bytes: 256 << 10)
     /// Operations in each list of a transaction.
     public var maxTxnOperations = 128
     /// Entry bytes handed to the disk and not yet synced beyond which writes are refused.
@@ -108,6 +111,8 @@ public struct Replica: ~Copyable {
     var received: (first: LogIndex, bytes: [[UInt8]])?
     /// Entries read back for a lagging peer.
     var readBack: (peer: MemberID, first: LogIndex, bytes: [[UInt8]])?
+    /// The append that was encoded last, and its frame.
+    private var lastAppend: (term: Term, append: Message.Append, frame: [UInt8])?
     var logReads: [UInt64: (peer: MemberID, range: ClosedRange<LogIndex>)] = [:]
     var nextLogRead: UInt64 = 1
 
@@ -415,22 +420,30 @@ public struct Replica: ~Copyable {
     // MARK: - Peers
 
     mutating func send(_ message: Message) {
-        var entryBytes: [[UInt8]] = []
-        if case .append(let append) = message.body, !append.entries.isEmpty {
-            let first = append.previous.index + 1
-            entryBytes.reserveCapacity(append.entries.count)
-            for index in first...append.lastIndex {
-                guard let bytes = tail[index] ?? readBackBytes(index, for: message.to) else {
-                    // Compacted between the reading and the sending: the peer will say so.
-                    return
-                }
-                entryBytes.append(bytes)
-            }
+        guard let frame = frame(of: message) else { return }
+        effects.append(.sendPeer(to: message.to, frame: frame))
+    }
+
+    /// The bytes of a message, or nil if entries of it were compacted since it was thought of: the
+    /// peer will say so. Followers that keep up get the same entries, which are encoded once.
+    private mutating func frame(of message: Message) -> [UInt8]? {
+        guard case .append(let append) = message.body, !append.entries.isEmpty else {
+            return PeerCodec.encode(.raft(message, entryBytes: []))
         }
-        effects.append(
-            .sendPeer(
-                to: message.to,
-                frame: PeerCodec.encode(.raft(message, entryBytes: entryBytes))))
+        if let last = lastAppend, last.term == message.term, last.append == append {
+            return last.frame
+        }
+        var entryBytes: [[UInt8]] = []
+        entryBytes.reserveCapacity(append.entries.count)
+        for index in append.previous.index + 1...append.lastIndex {
+            guard let bytes = tail[index] ?? readBackBytes(index, for: message.to) else {
+                return nil
+            }
+            entryBytes.append(bytes)
+        }
+        let frame = PeerCodec.encode(.raft(message, entryBytes: entryBytes))
+        lastAppend = (message.term, append, frame)
+        return frame
     }
 
     private func readBackBytes(_ index: LogIndex, for peer: MemberID) -> [UInt8]? {
@@ -520,6 +533,9 @@ public struct Replica: ~Copyable {
         isStopping = true
         effects.append(.stop(failure))
     }
+
+    /// The present state of the map, for reading on with a large range.
+    public mutating func view() -> StoreView { store.takeView() }
 
     // MARK: - State for reports
 

@@ -105,37 +105,4 @@ struct RangeTests {
             try member.range(rangeRequest("a", target: .unrecognized(5)))
         }
     }
-
-    @Test(
-        "chunks of a view put together are the whole answer, whatever their size",
-        arguments: [1, 10, 100_000])
-    func chunks(maxBytes: Int) throws {
-        let member = Member()
-        for number in 0..<20_000 { member.put("k\(number)", "v\(number)") }
-        for number in 0..<100 { member.delete("k\(number * 7)") }
-        let view = member.store.takeView()
-        member.delete("\0", end: "\0")
-        for limit: Int64 in [0, 3, 500] {
-            for revision: Int64 in [0, 300] {
-                let request = rangeRequest("k1", end: "k9", revision: revision, limit: limit)
-                let whole = try view.range(request)
-                var chunked = try #require(try view.chunkedRange(request))
-                var versions: [KV] = []
-                var last: RangeOutcome?
-                while let chunk = chunked.next(maxBytes: maxBytes) {
-                    versions += chunk.outcome.versions.map(KV.init)
-                    last = chunk.isLast ? chunk.outcome : nil
-                    if maxBytes == 1 { #expect(chunk.outcome.versions.count <= 1) }
-                }
-                #expect(versions == whole.versions.map(KV.init))
-                #expect(last?.count == whole.count)
-                #expect(last?.more == whole.more)
-            }
-        }
-        let sorted = try view.chunkedRange(rangeRequest("a", order: .descend))
-        #expect(sorted.map { _ in "a chunked range" } == nil)
-        var single = try #require(try view.chunkedRange(rangeRequest("k1")))
-        #expect(single.next(maxBytes: 1)?.isLast == true)
-        #expect(single.next(maxBytes: 1)?.isLast == nil)
-    }
 }

@@ -1,4 +1,5 @@
 import EtcdWire
+import KVCore
 import RaftCore
 import Replica
 import TestSupport
@@ -36,6 +37,47 @@ struct ClusterTests {
         }
         let members = cluster.nodes[0].status!.members
         #expect(members.map(\.name) == ["n1", "n2", "n3"])
+    }
+
+    @Test("every member answers a range beyond its bounds as it answers a small one")
+    func largeRanges() throws {
+        var settings = TestCluster.fastSettings
+        settings.directRange = RangeBounds(visits: 5, bytes: 1_000_000)
+        let cluster = try TestCluster(size: 3, seed: 3, settings: settings)
+        cluster.run(microseconds: 300_000)
+        for number in 1...6 { _ = cluster.put("k\(number)", "v", on: 0) }
+        cluster.run(microseconds: 100_000)
+        func answer(_ request: RangeRequest, _ member: Int) throws -> [UInt8] {
+            var body: [UInt8] = []
+            request.encode(into: &body)
+            let call = cluster.call(.range, body, on: member)
+            cluster.run(microseconds: 50_000)
+            return try #require(cluster.responses[call]).get()
+        }
+        for member in 0..<3 {
+            for serializable in [false, true] {
+                var request = RangeRequest()
+                request.key = [0]
+                request.rangeEnd = [0]
+                request.serializable = serializable
+                let before = cluster.largeRangeCount
+                let large = try Etcdserverpb_RangeResponse(
+                    serializedBytes: try answer(request, member))
+                #expect(cluster.largeRangeCount == before + 1)
+                request.key = Array("k4".utf8)[...]
+                let small = try Etcdserverpb_RangeResponse(
+                    serializedBytes: try answer(request, member))
+                #expect(cluster.largeRangeCount == before + 1)
+                #expect(large.header == small.header)
+                #expect(large.header.memberID == UInt64(member + 1))
+                #expect(large.count == 6)
+                #expect(large.kvs.suffix(3) == small.kvs[...])
+                request.key = [0]
+                request.revision = 99
+                let body = request
+                #expect(throws: RequestFailure(.futureRevision)) { try answer(body, member) }
+            }
+        }
     }
 
     @Test("a read that its client gave up is forgotten, others are answered")

@@ -57,6 +57,8 @@ final class TestCluster {
     /// How long a snapshot is on its way.
     var streamMicroseconds: Microseconds = 5_000
     private(set) var streamCount = 0
+    /// Ranges that were too large to be answered at once.
+    private(set) var largeRangeCount = 0
     /// When each call was answered.
     private(set) var answeredAt: [RequestID: Microseconds] = [:]
 
@@ -139,6 +141,10 @@ final class TestCluster {
         case .respond(let request, let message):
             responses[request] = .success(message)
             answeredAt[request] = now
+        case .readRange(let request, let range, let view):
+            largeRangeCount += 1
+            responses[request] = read(range, on: view)
+            answeredAt[request] = now
         case .fail(let request, let failure):
             responses[request] = .failure(failure)
             answeredAt[request] = now
@@ -162,6 +168,20 @@ final class TestCluster {
         case .leaderChanged(let leader, _): node.leader = leader
         case .membersChanged: break
         case .stop(let failure): node.stopped = failure
+        }
+    }
+
+    private func read(_ range: LargeRange, on view: StoreView) -> Result<[UInt8], RequestFailure> {
+        var readers = RangeReaders()
+        readers.start(1, range, on: view)
+        var message: [UInt8] = []
+        do throws(EtcdError) {
+            while let step = try readers.step(1, visits: 1_000, bytes: 1_000) {
+                if case .bytes(let bytes, _) = step { message += bytes }
+            }
+            return .success(message)
+        } catch {
+            return .failure(RequestFailure(error))
         }
     }
 

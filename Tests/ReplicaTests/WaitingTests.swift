@@ -77,6 +77,24 @@ struct WaitingTests {
         #expect(due == [1])
     }
 
+    @Test("leases that end together expire one entry after the other")
+    func oneExpiryAtATime() {
+        var clock = LeaseClock()
+        clock.start(now: 0, checkpointEvery: 1 << 50)
+        for lease in 1...5 as ClosedRange<Int64> {
+            clock.set(lease, deadline: 100, hasCheckpoint: false)
+        }
+        let first = clock.takeDue(now: 100, limit: 2)
+        let whileUnderWay = clock.takeDue(now: 100, limit: 2)
+        #expect(first.count == 2 && whileUnderWay == [])
+        #expect(clock.nextDeadline > 100, "nothing to do until the outcome is there")
+        clock.remove(first[0])
+        clock.putBack(first[1])
+        #expect(clock.nextDeadline == 100)
+        let second = clock.takeDue(now: 100, limit: 10)
+        #expect(Set(first + second) == [1, 2, 3, 4, 5] && second.count == 4)
+    }
+
     private func deadline(_ time: Microseconds) -> CallDeadline {
         CallDeadline(time: time, isClients: false)
     }

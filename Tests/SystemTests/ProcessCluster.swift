@@ -126,9 +126,15 @@ final class ProcessCluster {
 
     /// Bytes of a member's memory that are in RAM, as the kernel counts them.
     func residentBytes(_ position: Int) throws -> Int {
-        let process = try #require(processes[position])
-        let status = try String(
-            contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
+        try Self.residentBytes(of: processIdentifier(position))
+    }
+
+    func processIdentifier(_ position: Int) throws -> Int32 {
+        try #require(processes[position]).processIdentifier
+    }
+
+    static func residentBytes(of process: Int32) throws -> Int {
+        let status = try String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") })
         let kibibytes = try #require(line.split(whereSeparator: \.isWhitespace).dropFirst().first)
         return try #require(Int(kibibytes)) * 1_024

@@ -8,13 +8,16 @@ import NIOPosix
 struct RawClient: Sendable {
     let connection: GRPCClientConnection
 
-    static func connect(port: Int) async throws -> RawClient {
+    static func connect(
+        port: Int, limits: HTTP2Limits = HTTP2Limits()
+    ) async throws -> RawClient {
         let connection = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .connectTimeout(.seconds(1))
             .connect(host: "127.0.0.1", port: port) { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try GRPCClientConnection.add(
-                        to: channel, configuration: GRPCClientConfiguration(authority: "test"))
+                        to: channel,
+                        configuration: GRPCClientConfiguration(authority: "test", limits: limits))
                 }
             }
         return RawClient(connection: connection)

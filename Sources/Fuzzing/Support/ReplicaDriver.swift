@@ -1,4 +1,5 @@
 import DurableLog
+import EtcdWire
 import KVCore
 import RaftCore
 import Replica
@@ -72,6 +73,8 @@ struct ReplicaDriver: ~Copyable {
         for effect in effects {
             switch effect {
             case .respond(let id, let message): answers[id, default: []].append(.success(message))
+            case .readRange(let id, let range, let view):
+                answers[id, default: []].append(read(range, on: view))
             case .fail(let id, let failure): answers[id, default: []].append(.failure(failure))
             case .sendPeer(let to, let frame): sent.append((to, frame))
             case .peerFault(_, let fault): faults.append(fault)
@@ -83,6 +86,19 @@ struct ReplicaDriver: ~Copyable {
             case .leaderChanged, .membersChanged: break
             case .stop(let reason): failure = failure ?? reason
             }
+        }
+    }
+    private func read(_ range: LargeRange, on view: StoreView) -> Result<[UInt8], RequestFailure> {
+        var readers = RangeReaders()
+        readers.start(1, range, on: view)
+        var message: [UInt8] = []
+        do throws(EtcdError) {
+            while let step = try readers.step(1, visits: 2, bytes: 64) {
+                if case .bytes(let bytes, _) = step { message += bytes }
+            }
+            return .success(message)
+        } catch {
+            return .failure(RequestFailure(error))
         }
     }
 }

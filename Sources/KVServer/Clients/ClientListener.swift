@@ -30,6 +30,7 @@ final class ClientListener {
             respond: { request, result in
                 if !health.respond(request, result) { service.respond(request, result) }
             },
+            readRange: { service.read($0, $1, on: $2) },
             watchResponse: { service.watchResponse($0, $1) },
             watchFailed: { service.watchFailed($0, $1) },
             leaderChanged: { service.leaderChanged($0) },

@@ -1,5 +1,6 @@
 import EtcdWire
 import HTTP2
+import KVCore
 import Logging
 import NIOCore
 import RaftCore
@@ -15,15 +16,21 @@ final class EtcdService: GRPCService {
     /// that much for each stream.
     private static let maxUnsentBytesInAll = 64 << 20
 
-    private struct Waiting {
-        var connection: GRPCServerConnection
-        var stream: StreamID
+    /// A request on its way to the replica or waiting there.
+    private struct Call {
+        let session: Session
+        let stream: StreamID
+        /// How long the client waits; nil if it didn't say.
+        var timeoutMicroseconds: Microseconds?
         /// A keep-alive stream stays open behind its answers.
-        var isStreaming: Bool
+        var isStreaming = false
+        /// False until the call's message has come.
+        var isSubmitted = false
     }
 
-    /// What a stream's tag holds: the method in its low byte, above it a watch stream's id, or for
-    /// any other call the microseconds that its client waits, 0 if it didn't say.
+    /// What a stream's tag holds: the method in its low byte, above it a watch stream's id, the id
+    /// of a unary call's request, or the microseconds that a keep-alive stream's client waits, 0 if
+    /// it didn't say.
     private struct Tag {
         var method: RPCMethod
         var above: UInt64
@@ -59,21 +66,27 @@ final class EtcdService: GRPCService {
 
     private final class Session {
         let connection: GRPCServerConnection
-        var waiting: [StreamID: Set<RequestID>] = [:]
+        /// Renewals that wait, by keep-alive stream.
+        var renewals: [StreamID: Set<RequestID>] = [:]
         var watches: [StreamID: WatchStreamID] = [:]
         /// Bytes that waited when they were last looked at.
         var unsentBytes = 0
-        /// Streams whose client wants to be told when there is no leader.
-        var leaderBound: Set<StreamID> = []
+        /// Streams whose client wants to be told when there is no leader, with their tags.
+        var leaderBound: [StreamID: Tag] = [:]
         /// Keep-alive streams whose client has said all, but is owed answers.
         var endedKeepAlives: Set<StreamID> = []
         var isDirty = false
 
+        /// The stream of a unary call is over. Most connections have none that asked for a leader.
+        func forgetUnary(_ stream: StreamID) {
+            if !leaderBound.isEmpty { leaderBound[stream] = nil }
+        }
+
         /// The stream is over.
         func forget(_ stream: StreamID) {
-            waiting[stream] = nil
+            renewals[stream] = nil
             watches[stream] = nil
-            leaderBound.remove(stream)
+            leaderBound[stream] = nil
             endedKeepAlives.remove(stream)
         }
 
@@ -86,13 +99,18 @@ final class EtcdService: GRPCService {
     private let electionTimeout: TimeAmount
     private let maxRequestBytes: Int
     private var sessions: [ObjectIdentifier: Session] = [:]
-    private var waiting: [RequestID: Waiting] = [:]
+    private var calls = NumberedRing<Call>(firstNumber: 1)
+    private var submittedCount = 0
+    /// Calls whose answers are large ranges on their way. Not among the others: those stay for a
+    /// short time only.
+    private var reading: [RequestID: Call] = [:]
     private var watches: [WatchStreamID: WatchStream] = [:]
     private var dirty: [Session] = []
     private var leader: MemberID?
     private var isDownloading = false
     private let drainedBytes: Int
     private var unsentBytesInAll = 0
+    private let ranges: RangeStreams
 
     init(
         replica: ReplicaLoop, configuration: ServerConfiguration, limits: HTTP2Limits,
@@ -105,15 +123,26 @@ final class EtcdService: GRPCService {
         electionTimeout = .microseconds(
             Int64(configuration.replica.raft.electionTimeoutMicroseconds))
         self.logger = logger
+        ranges = RangeStreams(replica: replica, drainedBytes: limits.drainedBytes)
+        ranges.ended = { [unowned self] in rangeEnded($0, $1) }
     }
 
     /// Whether every accepted call has been answered.
-    var isIdle: Bool { waiting.isEmpty }
+    var isIdle: Bool { submittedCount == 0 && ranges.isIdle }
 
     // MARK: - Connections
 
     func connectionOpened(_ connection: GRPCServerConnection) {
-        sessions[ObjectIdentifier(connection)] = Session(connection)
+        let session = Session(connection)
+        sessions[ObjectIdentifier(connection)] = session
+        connection.attachment = session
+    }
+
+    private func session(of connection: GRPCServerConnection) -> Session {
+        guard let session = connection.attachment as? Session else {
+            preconditionFailure("a connection has its session from its opening to its end")
+        }
+        return session
     }
 
     func connectionFailed(_ connection: GRPCServerConnection, _ error: HTTP2ConnectionError) {
@@ -126,13 +155,6 @@ final class EtcdService: GRPCService {
         guard let session = sessions.removeValue(forKey: ObjectIdentifier(connection)) else {
             return
         }
-        for requests in session.waiting.values {
-            for request in requests { forget(request) }
-        }
-        for id in session.watches.values {
-            watches[id] = nil
-            replica.submit(.watchClosed(id))
-        }
         unsentBytesInAll -= session.unsentBytes
     }
 
@@ -142,8 +164,11 @@ final class EtcdService: GRPCService {
         session.unsentBytes = unsent
     }
 
+    /// Gives a request up whose client is gone.
     private func forget(_ request: RequestID) {
-        waiting[request] = nil
+        if reading.removeValue(forKey: request) != nil { return ranges.cancel(request) }
+        guard let call = calls.remove(request), call.isSubmitted else { return }
+        submittedCount -= 1
         replica.submit(.cancelled(request))
     }
 
@@ -156,25 +181,40 @@ final class EtcdService: GRPCService {
             connection.finish(stream, .unknownMethod(path: head.path))
             return 0
         }
-        let session = sessions[ObjectIdentifier(connection)]
-        if head.requiresLeader {
-            guard leader != nil else {
-                fail(stream, RequestFailure(.noLeader), on: connection)
-                return 0
-            }
-            session?.leaderBound.insert(stream)
+        if head.requiresLeader, leader == nil {
+            fail(stream, RequestFailure(.noLeader), on: connection)
+            return 0
         }
-        guard ServedCall(method) != nil else {
+        guard let kind = ServedCall(method) else {
             connection.finish(stream, .unimplemented(method))
             return 0
         }
-        if method == .watch {
+        let session = session(of: connection)
+        let tag = Tag(method, begin(kind, stream, head, of: session))
+        if head.requiresLeader { session.leaderBound[stream] = tag }
+        return tag.number
+    }
+
+    /// What the tag of a stream that begins holds above its method.
+    private func begin(
+        _ kind: ServedCall, _ stream: StreamID, _ head: RequestHead, of session: Session
+    ) -> UInt64 {
+        let timeout = Tag.timeout(nanoseconds: head.timeoutNanoseconds)
+        switch kind {
+        case .replica:
+            let id = replica.newRequestID()
+            calls.append(
+                Call(
+                    session: session, stream: stream,
+                    timeoutMicroseconds: timeout == 0 ? nil : timeout), at: id)
+            return id
+        case .watch:
             let id = replica.newWatchStreamID()
-            watches[id] = WatchStream(connection: connection, stream: stream)
-            session?.watches[stream] = id
-            return Tag(method, id).number
+            watches[id] = WatchStream(connection: session.connection, stream: stream)
+            session.watches[stream] = id
+            return id
+        case .keepAlive, .status, .defragment, .snapshot: return timeout
         }
-        return Tag(method, Tag.timeout(nanoseconds: head.timeoutNanoseconds)).number
     }
 
     func messageReceived(
@@ -185,21 +225,11 @@ final class EtcdService: GRPCService {
         guard let call = ServedCall(tag.method) else { return }
         switch call {
         case .replica(let kind):
-            guard message.count <= maxRequestBytes else {
-                let detail = """
-                    the request has \(message.count) bytes, --max-request-bytes allows \
-                    \(maxRequestBytes)
-                    """
-                fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
-                return
-            }
-            submit(kind, message, tag, stream: stream, isStreaming: false, on: connection)
-        case .keepAlive:
-            submit(
-                .leaseKeepAlive, message, tag, stream: stream, isStreaming: true, on: connection)
+            return submit(kind, message, request: tag.above, stream: stream, on: connection)
+        case .keepAlive: renew(message, tag, stream: stream, of: session(of: connection))
         case .watch: replica.submit(.watch(tag.above, message))
         case .status:
-            sessions[ObjectIdentifier(connection)]?.forget(stream)
+            session(of: connection).forget(stream)
             connection.sendUnary(stream, replica.status.response())
         case .defragment:
             // Memory is given back as it becomes free; there is nothing to do, and that succeeds.
@@ -210,15 +240,37 @@ final class EtcdService: GRPCService {
     }
 
     private func submit(
-        _ kind: ClientRequest.Kind, _ message: [UInt8], _ tag: Tag, stream: StreamID,
-        isStreaming: Bool, on connection: GRPCServerConnection
+        _ kind: ClientRequest.Kind, _ message: [UInt8], request: RequestID, stream: StreamID,
+        on connection: GRPCServerConnection
     ) {
-        let id = replica.newRequestID()
-        waiting[id] = Waiting(connection: connection, stream: stream, isStreaming: isStreaming)
-        sessions[ObjectIdentifier(connection)]?.waiting[stream, default: []].insert(id)
+        // A unary call has one message; what a client sends behind it isn't looked at.
+        guard let call = calls[request], !call.isSubmitted else { return }
+        guard message.count <= maxRequestBytes else {
+            let detail = """
+                the request has \(message.count) bytes, --max-request-bytes allows \(maxRequestBytes)
+                """
+            forget(request)
+            call.session.forgetUnary(stream)
+            return fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
+        }
+        calls.update(request) { $0.isSubmitted = true }
+        submittedCount += 1
         replica.submit(
             ClientRequest(
-                id: id, kind: kind, body: message, timeoutMicroseconds: tag.timeoutMicroseconds))
+                id: request, kind: kind, body: message,
+                timeoutMicroseconds: call.timeoutMicroseconds))
+    }
+
+    private func renew(_ message: [UInt8], _ tag: Tag, stream: StreamID, of session: Session) {
+        let id = replica.newRequestID()
+        calls.append(
+            Call(session: session, stream: stream, isStreaming: true, isSubmitted: true), at: id)
+        submittedCount += 1
+        session.renewals[stream, default: []].insert(id)
+        replica.submit(
+            ClientRequest(
+                id: id, kind: .leaseKeepAlive, body: message,
+                timeoutMicroseconds: tag.timeoutMicroseconds))
     }
 
     /// The client has said all it will. Unary calls are answered by their message; streams end
@@ -226,34 +278,43 @@ final class EtcdService: GRPCService {
     func requestEnded(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
         let tag = Tag(tag)
         guard let call = ServedCall(tag.method) else { return }
-        let session = sessions[ObjectIdentifier(connection)]
         switch call {
         case .watch:
             closeWatch(tag.above)
-            session?.forget(stream)
+            session(of: connection).forget(stream)
             connection.finish(stream, .ok)
         case .keepAlive:
-            if session?.waiting[stream]?.isEmpty ?? true {
-                session?.forget(stream)
+            let session = session(of: connection)
+            if session.renewals[stream]?.isEmpty ?? true {
+                session.forget(stream)
                 connection.finish(stream, .ok)
             } else {
-                session?.endedKeepAlives.insert(stream)
+                session.endedKeepAlives.insert(stream)
             }
         case .replica:
             // Without a message there is nothing to answer; a stream that was answered is gone.
-            if session?.waiting[stream]?.isEmpty ?? true {
-                connection.finish(stream, GRPCStatus(.internal, "unexpected EOF"))
-            }
+            guard let call = calls[tag.above], !call.isSubmitted else { return }
+            forget(tag.above)
+            call.session.forgetUnary(stream)
+            connection.finish(stream, GRPCStatus(.internal, "unexpected EOF"))
         case .status, .defragment, .snapshot: break
         }
     }
 
     func streamCancelled(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
-        guard let session = sessions[ObjectIdentifier(connection)] else { return }
-        for request in session.waiting[stream] ?? [] { forget(request) }
+        let session = session(of: connection)
+        giveUp(stream, Tag(tag), of: session)
         session.forget(stream)
-        let tag = Tag(tag)
-        if tag.method == .watch { closeWatch(tag.above) }
+    }
+
+    /// Nobody waits any more for what a stream asked for.
+    private func giveUp(_ stream: StreamID, _ tag: Tag, of session: Session) {
+        switch ServedCall(tag.method) {
+        case .replica: forget(tag.above)
+        case .keepAlive: for request in session.renewals[stream] ?? [] { forget(request) }
+        case .watch: closeWatch(tag.above)
+        case .status, .defragment, .snapshot, nil: break
+        }
     }
 
     private func closeWatch(_ id: WatchStreamID) {
@@ -261,8 +322,9 @@ final class EtcdService: GRPCService {
     }
 
     func streamDrained(_ stream: StreamID, tag: UInt64, on connection: GRPCServerConnection) {
-        if let session = sessions[ObjectIdentifier(connection)] { noteUnsentBytes(session) }
+        noteUnsentBytes(session(of: connection))
         let tag = Tag(tag)
+        if tag.method == .range { return ranges.drained(tag.above) }
         guard tag.method == .watch, let watch = watches[tag.above], watch.isPaused else { return }
         watches[tag.above]?.isPaused = false
         replica.submit(.watchResumed(tag.above))
@@ -274,43 +336,71 @@ final class EtcdService: GRPCService {
 
     /// Takes the replica's answer to a call.
     func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
-        guard let call = waiting.removeValue(forKey: request),
-            let session = sessions[ObjectIdentifier(call.connection)]
-        else { return }
-        session.waiting[call.stream]?.remove(request)
-        switch result {
-        case .success(let message):
-            if call.isStreaming {
-                call.connection.sendMessage(call.stream, message)
-                finishKeepAliveIfEnded(call, session)
-            } else {
-                session.forget(call.stream)
-                call.connection.sendUnary(call.stream, message)
+        guard let call = calls.remove(request) else { return }
+        submittedCount -= 1
+        let session = call.session
+        if call.isStreaming {
+            respond(request, result, onKeepAlive: call.stream, of: session)
+        } else {
+            session.forgetUnary(call.stream)
+            switch result {
+            case .success(let message): session.connection.sendUnary(call.stream, message)
+            case .failure(let failure): fail(call.stream, failure, on: session.connection)
             }
-        case .failure(let failure):
-            for other in session.waiting[call.stream] ?? [] { forget(other) }
-            session.forget(call.stream)
-            fail(call.stream, failure, on: call.connection)
         }
         markDirty(session)
     }
 
-    private func finishKeepAliveIfEnded(_ call: Waiting, _ session: Session) {
-        guard session.endedKeepAlives.contains(call.stream),
-            session.waiting[call.stream]?.isEmpty ?? true
-        else { return }
-        session.forget(call.stream)
-        call.connection.finish(call.stream, .ok)
+    /// Takes the replica's answer to a range that is too large to be read at once.
+    func read(_ request: RequestID, _ range: LargeRange, on view: StoreView) {
+        guard let call = calls.remove(request) else { return }
+        submittedCount -= 1
+        reading[request] = call
+        ranges.start(
+            request, range, on: view, to: call.stream, of: call.session.connection,
+            timeoutMicroseconds: call.timeoutMicroseconds)
+    }
+
+    /// A large range is given out as a whole, or failed.
+    private func rangeEnded(_ request: RequestID, _ failure: RequestFailure?) {
+        guard let call = reading.removeValue(forKey: request) else { return }
+        call.session.forgetUnary(call.stream)
+        let connection = call.session.connection
+        if let failure {
+            fail(call.stream, failure, on: connection)
+        } else {
+            connection.finish(call.stream, .ok)
+        }
+        connection.flush()
+    }
+
+    private func respond(
+        _ request: RequestID, _ result: Result<[UInt8], RequestFailure>,
+        onKeepAlive stream: StreamID, of session: Session
+    ) {
+        session.renewals[stream]?.remove(request)
+        switch result {
+        case .success(let message):
+            session.connection.sendMessage(stream, message)
+            guard session.endedKeepAlives.contains(stream),
+                session.renewals[stream]?.isEmpty ?? true
+            else { return }
+            session.forget(stream)
+            session.connection.finish(stream, .ok)
+        case .failure(let failure):
+            for other in session.renewals[stream] ?? [] { forget(other) }
+            session.forget(stream)
+            fail(stream, failure, on: session.connection)
+        }
     }
 
     /// Takes a message for a watch stream; a client that doesn't read makes the stream pause.
     func watchResponse(_ id: WatchStreamID, _ message: [UInt8]) {
         guard let watch = watches[id] else { return }
         watch.connection.sendMessage(watch.stream, message)
-        if let session = sessions[ObjectIdentifier(watch.connection)] {
-            noteUnsentBytes(session)
-            markDirty(session)
-        }
+        let session = session(of: watch.connection)
+        noteUnsentBytes(session)
+        markDirty(session)
         // A stream that has more to send than `drainedBytes` is sure to be told as drained.
         let isCrowded = unsentBytesInAll > Self.maxUnsentBytesInAll
         guard !watch.isPaused,
@@ -325,10 +415,9 @@ final class EtcdService: GRPCService {
         guard let watch = watches[id] else { return }
         closeWatch(id)
         fail(watch.stream, RequestFailure(error), on: watch.connection)
-        if let session = sessions[ObjectIdentifier(watch.connection)] {
-            session.forget(watch.stream)
-            markDirty(session)
-        }
+        let session = session(of: watch.connection)
+        session.forget(watch.stream)
+        markDirty(session)
     }
 
     /// Clients match the status text literally; node, cause and remedy travel beside it.
@@ -376,18 +465,14 @@ final class EtcdService: GRPCService {
     private func endLeaderBoundStreams() {
         guard leader == nil else { return }
         for session in sessions.values {
-            for stream in session.leaderBound {
-                end(stream, of: session, with: .noLeader)
+            let streams = session.leaderBound.sorted { $0.key.rawValue < $1.key.rawValue }
+            for (stream, tag) in streams {
+                giveUp(stream, tag, of: session)
+                session.forget(stream)
+                fail(stream, RequestFailure(.noLeader), on: session.connection)
             }
-            session.leaderBound.removeAll()
             session.connection.flush()
         }
-    }
-
-    private func end(_ stream: StreamID, of session: Session, with error: EtcdError) {
-        for request in session.waiting.removeValue(forKey: stream) ?? [] { forget(request) }
-        if let id = session.watches.removeValue(forKey: stream) { closeWatch(id) }
-        fail(stream, RequestFailure(error), on: session.connection)
     }
 
     // MARK: - The end
@@ -410,6 +495,7 @@ final class EtcdService: GRPCService {
             session.connection.flush()
             session.connection.close()
         }
+        ranges.close()
     }
 
     // MARK: - Snapshots

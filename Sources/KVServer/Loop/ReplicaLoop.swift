@@ -14,6 +14,7 @@ final class ReplicaLoop: @unchecked Sendable {
     /// Who is told what the replica wants of the outside.
     struct Outlets {
         var respond: (RequestID, Result<[UInt8], RequestFailure>) -> Void
+        var readRange: (RequestID, LargeRange, StoreView) -> Void
         var watchResponse: (WatchStreamID, [UInt8]) -> Void
         var watchFailed: (WatchStreamID, EtcdError) -> Void
         var leaderChanged: (MemberID?) -> Void
@@ -37,6 +38,8 @@ final class ReplicaLoop: @unchecked Sendable {
     private var events: [ReplicaEvent] = []
     private var isTurnScheduled = false
     private var effects: [ReplicaEffect] = []
+    /// The array that `effects` changes places with while its effects are carried out.
+    private var spareEffects: [ReplicaEffect] = []
     private var knownLeader: MemberID?
     private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
@@ -71,6 +74,9 @@ final class ReplicaLoop: @unchecked Sendable {
     }
 
     var status: MemberStatus { replica.status }
+
+    /// The present state of the map.
+    func view() -> StoreView { replica.view() }
 
     /// The present state, ready to be written to a file.
     func snapshotJob() -> SnapshotJob { replica.snapshotJob() }
@@ -149,9 +155,12 @@ final class ReplicaLoop: @unchecked Sendable {
 
     private func carryOut() {
         while !effects.isEmpty {
-            let turn = effects
-            effects.removeAll(keepingCapacity: true)
+            var turn = spareEffects
+            spareEffects = []
+            swap(&turn, &effects)
             for effect in turn { carryOut(effect) }
+            turn.removeAll(keepingCapacity: true)
+            spareEffects = turn
         }
         peers.flush()
         outlets?.turnEnded()
@@ -160,6 +169,8 @@ final class ReplicaLoop: @unchecked Sendable {
     private func carryOut(_ effect: ReplicaEffect) {
         switch effect {
         case .respond(let request, let message): outlets?.respond(request, .success(message))
+        case .readRange(let request, let range, let view):
+            outlets?.readRange(request, range, view)
         case .fail(let request, let failure): outlets?.respond(request, .failure(failure))
         case .sendPeer(let peer, let frame): peers.send(frame, to: peer)
         case .peerFault(let peer, let fault): peers.fault(fault, of: peer)

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Logging
 
 /// How log lines look.
@@ -40,7 +41,20 @@ struct LineLogHandler: LogHandler {
             line = "{" + pairs.joined(separator: ",") + "}"
         }
         line += "\n"
-        FileHandle.standardError.write(Data(line.utf8))
+        Self.writeToStandardError(Array(line.utf8))
+    }
+
+    /// A line that can't be written is lost: there is nobody left to tell.
+    private static func writeToStandardError(_ line: [UInt8]) {
+        var rest = line[...]
+        while !rest.isEmpty {
+            let written = rest.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+            if written > 0 {
+                rest = rest.dropFirst(written)
+            } else if written == 0 || errno != EINTR {
+                return
+            }
+        }
     }
 
     private static func quoted(_ text: String, onlyIfNeeded: Bool = false) -> String {

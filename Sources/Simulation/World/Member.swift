@@ -1,4 +1,5 @@
 import DurableLog
+import KVCore
 import RaftCore
 import Replica
 
@@ -7,6 +8,9 @@ final class Member {
     /// A noncopyable replica can't be reached through an optional; a reference can.
     final class Process {
         var replica: Replica
+        /// Large ranges being read, and what their clients got so far.
+        var ranges = RangeReaders()
+        var rangeBytes: [RequestID: [UInt8]] = [:]
 
         init(_ replica: consuming Replica) { self.replica = replica }
     }

@@ -163,6 +163,8 @@ public struct Scenario: Sendable {
             work.singleKeysOnly = true
             work.weights = .singleKeys
         }
+        settings.directRange = RangeBounds(
+            visits: random.draw(1...12), bytes: random.draw(1...2_000))
     }
 
     /// One seed in so many is searched for an order.

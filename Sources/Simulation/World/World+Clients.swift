@@ -144,6 +144,7 @@ extension World {
         clients.sessions[session].call = nil
         clients.oracle.abandoned(call)
         clients.history.abandoned(call)
+        if member.boot == call.boot { member.process?.endRange(id) }
         deliver(.cancelled(id), to: member)
     }
 

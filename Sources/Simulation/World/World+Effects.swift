@@ -9,6 +9,8 @@ extension World {
         case .respond(let request, let message):
             noteInTrace(message)
             answered(request, .success(message), by: member)
+        case .readRange(let request, let range, let view):
+            beginRange(request, range, view, of: member)
         case .fail(let request, let failure):
             noteInTrace(request)
             answered(request, .failure(failure), by: member)

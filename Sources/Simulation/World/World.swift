@@ -19,6 +19,7 @@ public final class World {
         case cut(from: Int, to: Int, duration: Microseconds)
         case disk(member: Int, boot: UInt64, lane: Int)
         case snapshot(member: Int, boot: UInt64)
+        case range(member: Int, boot: UInt64, RequestID)
         case transfer(from: Int, boot: UInt64, to: Int, file: String, term: Term)
         case session(Int)
         case giveUp(session: Int, call: CallID)
@@ -66,6 +67,7 @@ public final class World {
     var random: RandomStream
     private var diskRandom: RandomStream
     private var clockRandom: RandomStream
+    var rangeRandom: RandomStream
 
     // The checks.
     private var electionSafety = ElectionSafety()
@@ -98,6 +100,7 @@ public final class World {
         random = root.forked(1)
         diskRandom = root.forked(2)
         clockRandom = root.forked(3)
+        rangeRandom = root.forked(17)
         network = SimulatedNetwork(weather: scenario.network, random: root.forked(4))
         faults = Faults(scenario: scenario, random: root.forked(5))
         clients = Clients(scenario: scenario, random: root.forked(6))
@@ -176,6 +179,8 @@ public final class World {
             diskFinished(members[position], boot: boot, lane: lane, event)
         case .snapshot(let position, let boot):
             snapshotFinished(members[position], boot: boot, event)
+        case .range(let position, let boot, let request):
+            rangeGoesOn(request, members[position], boot: boot, event)
         case .transfer(let from, let boot, let to, let file, let term):
             transfer(file, term: term, from: members[from], boot: boot, to: members[to], event)
         case .session(let session): sessionActs(session)

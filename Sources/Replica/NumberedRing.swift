@@ -1,0 +1,78 @@
+/// Elements under ascending numbers, most of which are taken out in about the order in which they
+/// came. To add, find or take out one costs O(1) amortised and allocates nothing.
+public struct NumberedRing<Element> {
+    // A place for each number from the oldest element on; nil where it is gone or never came.
+    @usableFromInline var places: [Element?] = []
+    @usableFromInline var head = 0
+    @usableFromInline var end: UInt64
+    @usableFromInline var held = 0
+
+    /// An empty ring. Numbers may begin anywhere; they wrap around.
+    @inlinable public init(firstNumber: UInt64) { end = firstNumber }
+
+    /// The least number that the next element may have.
+    @inlinable public var nextNumber: UInt64 { end }
+    /// Elements that are here.
+    @inlinable public var count: Int { held }
+
+    @inlinable func place(of number: UInt64) -> Int? {
+        let age = end &- number
+        guard age > 0 && age <= UInt64(places.count - head) else { return nil }
+        return places.count - Int(age)
+    }
+
+    /// Adds an element under the next number, which it returns.
+    @inlinable public mutating func append(_ element: Element) -> UInt64 {
+        let number = end
+        places.append(element)
+        end &+= 1
+        held += 1
+        return number
+    }
+
+    /// Adds an element under a number that is not below `nextNumber`; those between stay empty.
+    @inlinable public mutating func append(_ element: Element, at number: UInt64) {
+        let gap = number &- end
+        precondition(gap <= UInt64(Int32.max), "numbers ascend, without wide gaps")
+        for _ in 0..<gap {
+            places.append(nil)
+            end &+= 1
+        }
+        _ = append(element)
+    }
+
+    /// The element with a number, nil if it isn't here.
+    @inlinable public subscript(number: UInt64) -> Element? {
+        guard let place = place(of: number) else { return nil }
+        return places[place]
+    }
+
+    /// Changes an element that is here.
+    @inlinable public mutating func update(_ number: UInt64, _ change: (inout Element) -> Void) {
+        guard let place = place(of: number), places[place] != nil else { return }
+        change(&places[place]!)
+    }
+
+    /// Takes an element out.
+    @inlinable public mutating func remove(_ number: UInt64) -> Element? {
+        guard let place = place(of: number), let element = places[place] else { return nil }
+        places[place] = nil
+        held -= 1
+        while head < places.count, places[head] == nil { head += 1 }
+        if head == places.count {
+            places.removeAll(keepingCapacity: true)
+            head = 0
+        } else if head > 1_024, head > places.count / 2 {
+            places.removeFirst(head)
+            head = 0
+        }
+        return element
+    }
+
+    /// The numbers of the elements that are here, ascending.
+    @inlinable public var numbers: [UInt64] {
+        (head..<places.count).compactMap { place in
+            places[place] == nil ? nil : end &- UInt64(places.count - place)
+        }
+    }
+}

@@ -1,0 +1,39 @@
+import TestSupport
+import Testing
+
+@testable import Replica
+
+struct NumberedRingTests {
+    @Test("agrees with a dictionary through any order of calls", arguments: [1, UInt64.max - 50])
+    func model(first: UInt64) {
+        var random = Seeded(seed: 3)
+        var ring = NumberedRing<Int>(firstNumber: first)
+        var model: [UInt64: Int] = [:]
+        var order: [UInt64] = []
+        for step in 0..<20_000 {
+            switch Int.random(in: 0..<4, using: &random) {
+            case 0:
+                let number = ring.append(step)
+                model[number] = step
+                order.append(number)
+            case 1:
+                let number = ring.nextNumber &+ UInt64.random(in: 0..<3, using: &random)
+                ring.append(step, at: number)
+                model[number] = step
+                order.append(number)
+            default:
+                guard let number = order.randomElement(using: &random) else { continue }
+                ring.update(number) { $0 += 1 }
+                model[number]? += 1
+                #expect(ring[number] == model[number])
+                let removed = ring.remove(number)
+                #expect(removed == model.removeValue(forKey: number))
+                let again = ring.remove(number)
+                #expect(again == nil)
+            }
+            #expect(ring.count == model.count)
+        }
+        #expect(ring.numbers == order.filter { model[$0] != nil })
+        #expect(ring[ring.nextNumber] == nil)
+    }
+}
