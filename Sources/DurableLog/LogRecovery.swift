@@ -154,6 +154,7 @@ private struct Scan {
     mutating func segment(_ number: UInt64, bytes: [UInt8]) throws(LogError) -> SegmentResult {
         let file = SegmentName.file(number)
         let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
+        let header: SegmentHeader
         switch SegmentHeader.parse(bytes) {
         case .blank:
             try expectNothing(in: number, bytes: bytes)
@@ -166,7 +167,8 @@ private struct Scan {
             try expectNothing(in: number, bytes: bytes)
             tornTail = "\(file) at byte 0"
             return .blank
-        case .header(let header):
+        case .header(let found):
+            header = found
             guard header.identity == identity else {
                 throw .foreign(
                     file: file, reason: "the segment belongs to another member or directory")
@@ -182,7 +184,7 @@ private struct Scan {
             }
         }
         var offset = LogFormat.sectorByteCount
-        while let next = nextBatch(in: bytes, from: offset, seed: seed) {
+        while let next = nextBatch(in: bytes, of: header, from: offset, seed: seed) {
             // The segment before this one ended early only to make room.
             suspect = nil
             let batch = next.batch
@@ -199,13 +201,15 @@ private struct Scan {
 
     /// The batch at an offset, or one behind it that repeats what stood there.
     private func nextBatch(
-        in bytes: [UInt8], from offset: Int, seed: UInt32
+        in bytes: [UInt8], of segment: SegmentHeader, from offset: Int, seed: UInt32
     ) -> (batch: BatchFrame.Parsed, offset: Int)? {
         if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), follows(batch) {
             return (batch, offset)
         }
         for later in stride(from: offset, to: bytes.count, by: LogFormat.sectorByteCount) {
-            if let batch = BatchFrame.parse(bytes, at: later, seed: seed), repeats(batch) {
+            if let batch = BatchFrame.parse(bytes, at: later, seed: seed),
+                repeats(batch, in: segment)
+            {
                 return (batch, later)
             }
         }
@@ -219,8 +223,11 @@ private struct Scan {
 
     /// The batch that opens an epoch says again all that was said behind the place it claims as
     /// synced. What never reached the platters there isn't missed.
-    private func repeats(_ batch: BatchFrame.Parsed) -> Bool {
-        guard let expected = nextBatchNumber else { return false }
+    private func repeats(_ batch: BatchFrame.Parsed, in segment: SegmentHeader) -> Bool {
+        guard let expected = nextBatchNumber else {
+            // The segments before this one were removed when nothing was needed of them any more.
+            return batch.epoch > segment.epoch && batch.syncedSegment < segment.number
+        }
         return batch.batchNumber > expected && batch.epoch > epoch
             && batch.claimedEnd <= end
     }

@@ -13,14 +13,9 @@ extension Raft {
     /// Quick attempts before ordinary timeouts take over.
     static let maxFastElections = 5
 
-    /// Whether this member may ask for votes. One that an uncommitted entry removes still must: the
-    /// voters that remain may lack that entry, and nobody else could bring it to them (thesis
-    /// 4.2.2). Its own vote doesn't count then.
-    var canCampaign: Bool {
-        if configuration.isVoter(id) { return true }
-        return configurationIndex > commitIndex
-            && log.configuration(at: configurationIndex - 1).isVoter(id)
-    }
+    /// Whether this member may ask for votes. One that isn't a voter by its own log may when others
+    /// count on it; its own vote doesn't count then.
+    var canCampaign: Bool { configuration.isVoter(id) || isCountedOn }
 
     /// Whether the leader was heard within an election timeout.
     func hearsLeader(now: Microseconds) -> Bool {
@@ -65,6 +60,20 @@ extension Raft {
         }
     }
 
+    /// A candidate counts on this member, which isn't a voter by its own log, and must refuse, for
+    /// its own log is newer. Only this member can win: it campaigns, and steps down with its first
+    /// commit. It may be one that an entry removes which nobody else has (thesis 4.2.2), or a learner:
+    /// 1. a leader appends its promotion and is deposed; 2. the successor, which lacks that
+    /// entry, gives the learner entries that nobody else has, and is gone for good; 3. the first now
+    /// needs a vote that it can't have.
+    private mutating func noteRefusal(now: Microseconds) {
+        guard !canCampaign, !hearsLeader(now: now),
+            configuration.contains(id) || configurationIndex > commitIndex
+        else { return }
+        isCountedOn = true
+        resetElectionDeadline(now: now)
+    }
+
     private mutating func scheduleRetry(now: Microseconds) {
         if fastElectionsLeft > 0 {
             fastElectionsLeft -= 1
@@ -82,9 +91,9 @@ extension Raft {
     mutating func receivePreVoteRequest(
         _ request: Message.VoteRequest, message: Message, now: Microseconds
     ) {
-        let granted =
-            message.term > term && !hearsLeader(now: now)
-            && log.isCovered(byLastIndex: request.lastIndex, lastTerm: request.lastTerm)
+        let isCovered = log.isCovered(byLastIndex: request.lastIndex, lastTerm: request.lastTerm)
+        if !isCovered { noteRefusal(now: now) }
+        let granted = message.term > term && !hearsLeader(now: now) && isCovered
         // A grant speaks of the term asked for; a refusal tells the asker our own.
         pending.sends.append(
             Message(

@@ -346,8 +346,9 @@ extension Raft {
         pending.committed = true
         if isFirstOfTerm { releaseEarlyReads() }
         if configurationIndex <= commitIndex, !configuration.isVoter(id) {
-            // The entry that removed this member is committed: its work is done (thesis 4.2.2).
-            for peer in configuration.members { sendHeartbeat(to: peer) }
+            // The entry that removed this member is committed, or what it campaigned for without
+            // being a voter: its work is done (thesis 4.2.2).
+            for peer in configuration.members where peer != id { sendHeartbeat(to: peer) }
             becomeFollower(term: term, leader: nil, now: now)
         }
     }

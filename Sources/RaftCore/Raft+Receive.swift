@@ -129,6 +129,7 @@ extension Raft {
             becomeFollower(term: term, leader: newLeader, now: now)
         }
         lastLeaderContact = now
+        isCountedOn = false
         resetElectionDeadline(now: now)
     }
 

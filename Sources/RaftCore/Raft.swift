@@ -57,6 +57,8 @@ public struct Raft: Equatable, Sendable {
     var electionDeadline: Microseconds = 0
     var lastLeaderContact: Microseconds = 0
     var fastElectionsLeft = 0
+    /// Whether others count this member as a voter, and have older logs, since it last heard a leader.
+    var isCountedOn = false
     var wantsCommits = false
 
     // Collected until the next flush.
@@ -121,6 +123,8 @@ public struct Raft: Equatable, Sendable {
 
     /// The token of the write that recovery itself makes.
     public static var recoveryToken: UInt64 { DurabilityQueue.recoveryToken }
+    /// Whether that write is on disk: until then a loss of power may take away what was read back.
+    public var isRecoveryDurable: Bool { disk.completedToken >= DurabilityQueue.recoveryToken }
     /// The configuration in force: the newest in the log, committed or not (thesis 4.1).
     public var configuration: Configuration { log.configuration }
     /// Index of the entry that brought it.

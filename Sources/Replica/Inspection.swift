@@ -13,6 +13,10 @@ extension Replica {
     package var role: Raft.Role { core.role }
     /// Whether it leads.
     package var isLeader: Bool { core.isLeader }
+    /// The leader of its term, when known.
+    package var leader: MemberID? { core.leader }
+    /// Everything up to here is on its disk, as it believes.
+    package var durableIndex: LogIndex { core.durableIndex }
     /// How far each peer's durable log agrees with this leader's.
     package var peerMatches: [(member: MemberID, match: LogIndex)] { core.peerMatches }
     /// What it knows to be committed.
@@ -25,6 +29,8 @@ extension Replica {
     package func position(at index: LogIndex) -> LogPosition? { core.position(at: index) }
     /// The configuration in force.
     package var configuration: Configuration { core.configuration }
+    /// Index of the entry that brought it.
+    package var configurationIndex: LogIndex { core.configurationIndex }
     /// Number of configurations in the log behind an index.
     package func configurations(behind index: LogIndex) -> Int {
         core.configurations(behind: index)
@@ -58,4 +64,13 @@ extension RecoveredReplica {
     package var recordedVote: RecordedVote { log.vote }
     /// The log as read back: its base and the positions behind it.
     package var logPositions: [LogPosition] { Self.chainPositions(log) }
+    /// What the log says is committed.
+    package var recordedCommitIndex: LogIndex { log.commitIndex }
+    /// The configuration that the member will go by.
+    package var configuration: Configuration {
+        let newest = log.entries.reversed().lazy.compactMap { entry in
+            (try? PeerCodec.configuration(in: entry.bytes)) ?? nil
+        }.first
+        return newest ?? membership.configuration
+    }
 }

@@ -13,6 +13,9 @@ public struct RecoveredReplica: Sendable {
 
     let log: RecoveredLog
     let snapshot: LoadedSnapshot?
+    /// Snapshots before that one. The log's last batch may have been synced by nobody: until it is
+    /// said again and on disk, a loss of power can make one of them the newest.
+    let olderSnapshots: [LogIndex]
     let limits: StoreLimits
     let membership: MembershipRecord
 
@@ -39,9 +42,10 @@ public struct RecoveredReplica: Sendable {
         }
         try checkTerms(log)
         let snapshot = try newestSnapshot(&disk, log: log, identity: identity, limits: limits)
+        let older = try settle(&disk, on: snapshot)
         return RecoveredReplica(
-            identity: identity, log: log, snapshot: snapshot, limits: limits,
-            membership: membership)
+            identity: identity, log: log, snapshot: snapshot, olderSnapshots: older,
+            limits: limits, membership: membership)
     }
 
     /// Terms only grow in a log, and none is newer than the recorded one (thesis 3.3).
@@ -62,8 +66,7 @@ public struct RecoveredReplica: Sendable {
         }
     }
 
-    /// The newest snapshot that the log leads up to. One that lies behind the log's end was
-    /// received but never became part of this member's history; it is removed.
+    /// The newest snapshot that the log leads up to.
     private static func newestSnapshot(
         _ disk: inout some Disk, log: RecoveredLog, identity: DirectoryIdentity, limits: StoreLimits
     ) throws(LogError) -> LoadedSnapshot? {
@@ -95,7 +98,6 @@ public struct RecoveredReplica: Sendable {
                 file: SnapshotName.file(log.base.index),
                 reason: "the log begins behind entry \(log.base.index)")
         }
-        try removeOthers(than: found, &disk)
         return found
     }
 
@@ -107,17 +109,23 @@ public struct RecoveredReplica: Sendable {
         }
     }
 
-    private static func removeOthers(
-        than kept: LoadedSnapshot?, _ disk: inout some Disk
-    ) throws(LogError) {
+    /// Makes sure that the newest snapshot has its name for good: a process that was killed may have
+    /// given it and no more. Those behind it were received but never became part of this member's
+    /// history; they are removed. Returns those before it.
+    private static func settle(
+        _ disk: inout some Disk, on newest: LoadedSnapshot?
+    ) throws(LogError) -> [LogIndex] {
         let indexes = try snapshotIndexes(&disk)
+        let kept = newest?.base.index ?? 0
         do throws(DiskError) {
-            for index in indexes where index != kept?.base.index {
+            if newest != nil { try disk.syncDirectory() }
+            for index in indexes where index > kept {
                 try disk.remove(SnapshotName.file(index))
             }
         } catch {
             throw .disk(error)
         }
+        return indexes.filter { $0 < kept }
     }
 
     /// The position of the base and of each entry.

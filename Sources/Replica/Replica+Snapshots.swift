@@ -230,9 +230,9 @@ extension Replica {
     }
 
     /// Until the newest snapshot's place in the log is on disk, a crash would fall back on an older
-    /// snapshot.
+    /// snapshot. After a restart even the log's base may be in the system's memory alone.
     mutating func removeObsoleteSnapshots() {
-        guard !snapshots.obsolete.isEmpty,
+        guard !snapshots.obsolete.isEmpty, core.isRecoveryDurable,
             core.durableIndex >= snapshots.mark.position.index
         else { return }
         var kept: [LogIndex] = []
@@ -290,9 +290,11 @@ extension Replica {
         if snapshots.incoming != nil {
             // Consensus had no use for it: this member was not behind after all.
             snapshots.incoming = nil
-            // While this member writes one itself, it may be of the same name.
+            // While this member writes one itself, it may be of the same name; and it may be the one
+            // that a crash would fall back on.
             if mark.position.index != core.snapshot.position.index, !snapshots.isWriting,
-                !isStreaming(mark.position.index)
+                !isStreaming(mark.position.index),
+                !snapshots.obsolete.contains(mark.position.index)
             {
                 removeSnapshot(mark.position.index)
             }

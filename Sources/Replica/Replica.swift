@@ -185,6 +185,7 @@ public struct Replica: ~Copyable {
         self.snapshots = SnapshotState(
             mark: core.snapshot, byteCount: recovered.snapshotByteCount,
             logBytes: recovered.logByteCount, base: recovered.log.base)
+        self.snapshots.obsolete = recovered.olderSnapshots
         for membership in recovered.coveredMemberships {
             snapshots.noteMembership(membership.record, at: membership.index)
         }

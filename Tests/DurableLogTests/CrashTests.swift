@@ -338,6 +338,41 @@ struct ReadBackTests {
         #expect(after.entries == (1...4).map { entry($0) })
     }
 
+    @Test("also when it began a segment, and those before it are gone")
+    func unsyncedBatchThatBeganASegment() throws {
+        var disk = try freshDisk()
+        let file = "log-0000000000000002"
+        var driver = LogDriver(
+            opening: disk, recovered: try LogRecovery.open(&disk, identity: testIdentity))
+        var last: UInt64 = 0
+        while try (driver.disk.byteCount(of: file) ?? 0) == 0
+            || driver.disk.read(file, offset: 512, byteCount: 8).allSatisfy({ $0 == 0 })
+        {
+            last += 1
+            driver.log.append(
+                .init(entries: [entry(last, size: 900)]), token: last, commitIndex: 0)
+            driver.settle()
+        }
+        // The sync of the batch that began the second segment failed. After a restart it is said
+        // again; then a snapshot makes the first segment unnecessary.
+        disk = driver.disk
+        let shown = try LogRecovery.open(&disk, identity: testIdentity)
+        #expect(shown.lastIndex == last)
+        var restarted = LogDriver(opening: disk, recovered: shown)
+        restarted.log.append(.init(entries: [entry(last + 1)]), token: 1, commitIndex: 0)
+        restarted.settle()
+        let base = LogBase(index: last, term: 1, chain: 3, configuration: [4])
+        restarted.log.compact(to: base)
+        restarted.settle()
+        disk = restarted.disk
+        #expect(try !disk.list().contains("log-0000000000000001"))
+        // The power fails: what never reached the platters is garbage now.
+        disk.flipBit(in: file, at: 512 + 30)
+        let after = try LogRecovery.open(&disk, identity: testIdentity)
+        #expect(after.base == base)
+        #expect(after.entries == [entry(last + 1)])
+    }
+
     /// Offset of the first batch that holds an entry's bytes.
     private func batchOffset(
         holding entry: LogEntry, in disk: inout MemoryDisk, _ file: String

@@ -198,6 +198,10 @@ struct ThesisTests {
         _ = cluster.takeMessages()
         #expect(cluster[1].role == .follower && cluster[1].lastIndex > cluster[2].lastIndex)
         cluster.pass(3_000_000)
+        cluster.timeout(2)
+        cluster.deliver()
+        #expect(!cluster[2].isLeader, "n1 must refuse: its log is newer")
+        cluster.pass(3_000_000)
         cluster.timeout(1)
         #expect(cluster[1].role == .preCandidate, "its own vote is no quorum")
         cluster.deliver()
@@ -206,6 +210,29 @@ struct ThesisTests {
         cluster.timeout(2)
         cluster.deliver()
         #expect(cluster[2].isLeader)
+    }
+
+    @Test("4.2.1: a learner whose promotion is lost campaigns when others need its vote")
+    func promotedLearner() {
+        var cluster = RaftCluster(voters: 3, learners: 1)
+        cluster.elect(2)
+        // Only n2 has the promotion.
+        _ = cluster.propose(2, Configuration(voters: [1, 2, 3, 4]))
+        _ = cluster.takeMessages()
+        cluster.pass(3_000_000)
+        cluster.timeout(1)
+        cluster.deliver { $0.from == 2 || $0.to == 2 || $0.body.isAppend && $0.to == 3 }
+        #expect(cluster[1].isLeader && cluster[4].lastIndex == 2 && cluster[3].lastIndex == 1)
+        // n1 is gone for good. n2 needs n3 and n4; n4 has a newer log, and is no voter by it.
+        func isLost(_ message: Message) -> Bool { message.from == 1 || message.to == 1 }
+        // n2 learns that nobody follows it, asks in vain, and n4 takes its place for a moment.
+        for id in [2, 2, 4, 2] as [MemberID] {
+            cluster.pass(3_000_000)
+            cluster.timeout(id)
+            cluster.deliver(losing: isLost)
+        }
+        #expect(cluster[2].isLeader || cluster[3].isLeader)
+        #expect(cluster[4].role == .follower)
     }
 
     @Test("6.2: a leader that hears no majority for an election timeout steps down")
@@ -332,5 +359,11 @@ struct BookkeepingTests {
         let configuration = Configuration(voters: (1...size).map { MemberID($0) })
         #expect(configuration.quorumSize * 2 > size)
         #expect(configuration.quorumIndex { $0 } == LogIndex(size - configuration.quorumSize + 1))
+    }
+}
+
+extension Message.Body {
+    fileprivate var isAppend: Bool {
+        if case .append = self { true } else { false }
     }
 }

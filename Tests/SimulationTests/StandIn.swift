@@ -17,7 +17,14 @@ struct StandIn: MemberView {
     var configurationIndexes: [LogIndex] = []
     var peerMatches: [(member: MemberID, match: LogIndex)] = []
 
+    var following: MemberID?
+    var configuration = Configuration(voters: [1, 2, 3])
+    var durable: LogIndex?
+
     var isLeader: Bool { role == .leader }
+    var leader: MemberID? { isLeader ? id : following }
+    var configurationIndex: LogIndex { configurationIndexes.last ?? 0 }
+    var durableIndex: LogIndex { durable ?? lastIndex }
     var lastIndex: LogIndex { log.last?.index ?? 0 }
 
     func position(at index: LogIndex) -> LogPosition? {

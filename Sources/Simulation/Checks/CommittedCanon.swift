@@ -43,4 +43,19 @@ struct CommittedCanon {
         }
         return before..<positions.count
     }
+
+    /// What a member's log says is committed when it starts is what was.
+    func observeRecovery(
+        of id: MemberID, commitIndex: LogIndex, positions log: [LogPosition]
+    ) throws(Violation) {
+        guard commitIndex > log[0].index, Int(commitIndex) <= positions.count else { return }
+        let mine = log[Int(commitIndex - log[0].index)]
+        let committed = positions[Int(commitIndex) - 1]
+        guard mine == committed else {
+            throw Violation(
+                "CommittedCanon",
+                "\(id) read back that \(mine.label) is committed where others have \(committed.label)"
+            )
+        }
+    }
 }

@@ -51,9 +51,40 @@ struct PlatterAccount {
     private(set) var synced = Log()
     /// Batches that were written and not synced. More than one after a failed sync only.
     private var written: [[LogRecord]] = []
+    /// What the system shows: with everything that was written.
+    private var shown = Log()
 
-    /// Notes a batch that was written.
-    mutating func wrote(_ records: [LogRecord]) { written.append(records) }
+    /// Notes a batch that was written. Should the power fail when it is on the platters and nothing
+    /// behind it is, the member goes on from this log: it must be one.
+    mutating func wrote(
+        _ batch: LogInspection.Batch, by member: MemberID, canon: [LogPosition]
+    ) throws(Violation) {
+        written.append(batch.records)
+        for record in batch.records {
+            if case .entry(let entry) = record, entry.index != shown.last.index + 1 {
+                throw Violation(
+                    "EveryPrefixIsALog",
+                    "\(member) writes entry \(entry.index) behind \(shown.last.label)")
+            }
+            shown.apply(record)
+        }
+        let last = shown.last
+        guard last.term <= shown.vote.term else {
+            throw Violation(
+                "EveryPrefixIsALog",
+                "\(member) writes \(last.label) while term \(shown.vote.term) is recorded")
+        }
+        let commit = min(batch.commitIndex, last.index)
+        guard commit > shown.base.index, Int(commit) <= canon.count else { return }
+        guard shown.position(at: commit) == canon[Int(commit) - 1] else {
+            throw Violation(
+                "EveryPrefixIsALog",
+                """
+                \(member) records \(batch.commitIndex) as committed while its log ends at \
+                \(last.label); committed is \(canon[Int(commit) - 1].label)
+                """)
+        }
+    }
 
     /// Notes that everything written so far is on the platters.
     mutating func syncedAll() {
@@ -82,6 +113,7 @@ struct PlatterAccount {
                 \(written.count) batches were under way
                 """)
         }
+        shown = log
         if afterPowerLoss || log.agrees(with: synced) {
             synced = log
             written.removeAll()

@@ -66,6 +66,9 @@ struct CallGenerator {
         if random.chance(50) {
             put.value += Data(String(repeating: "x", count: random.draw(1...700)).utf8)
         }
+        if random.chance(work.bulkPermille) {
+            put.value += Data(repeating: UInt8(ascii: "b"), count: random.draw(500...3_000))
+        }
         if work.singleKeysOnly { return put }
         put.prevKv = random.chance(300)
         if random.chance(250), let lease = random.pick(leases) { put.lease = lease }

@@ -32,7 +32,7 @@ struct LeaseOracle {
         leases.values.filter { $0.endedAt == nil }.map { lease in
             let time = Microseconds(lease.seconds) * 1_000_000
             return max(lease.renewedAt, newestLeadership) + time
-                + time / 1_000_000 * (driftPerMillion + driftPerMillion / 10)
+                + time / 1_000_000 * (driftPerMillion * 1_000_000 / (1_000_000 - driftPerMillion))
         }.max() ?? 0
     }
 

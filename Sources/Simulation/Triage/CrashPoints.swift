@@ -10,6 +10,8 @@ public struct CrashPoints: Sendable {
         var scenario: Scenario
         /// The member that loses power.
         var member: Int
+        /// Whether calls that fail are tried as well.
+        var failsCalls = false
     }
 
     /// One place and tear.
@@ -17,6 +19,8 @@ public struct CrashPoints: Sendable {
         var script: Script
         var call: Int
         var tear: SimulatedDisk.Tear
+        /// A call before that one, which fails.
+        var failedCall: Int?
     }
 
     /// What remains of the call and of everything unsynced.
@@ -35,7 +39,17 @@ public struct CrashPoints: Sendable {
                 .diskCalls[script.member]
             return (1...max(1, calls)).flatMap { call in
                 Self.tears.map { Point(script: script, call: call, tear: $0) }
+                    + (script.failsCalls ? Self.afterFailure(of: call, script) : [])
             }
+        }
+    }
+
+    /// The power fails some calls after one that failed, whose pages are marked clean.
+    private static func afterFailure(of call: Int, _ script: Script) -> [Point] {
+        [1, 3, 5, 8, 13, 21].map { later in
+            Point(
+                script: script, call: call + later, tear: .init(eighths: 8, fate: .dropped),
+                failedCall: call)
         }
     }
 
@@ -52,9 +66,10 @@ public struct CrashPoints: Sendable {
     /// What happens at a point, in words.
     public func label(_ number: Int) -> String {
         let point = points[number]
+        let failed = point.failedCall.map { "disk call \($0) fails, later " } ?? ""
         let fate = point.tear.fate.map { "\($0)" } ?? "drawn"
         return """
-            \(point.script.name): power fails at disk call \(point.call) of \
+            \(point.script.name): \(failed)power fails at disk call \(point.call) of \
             n\(point.script.member + 1), \(point.tear.eighths)/8 of it done, the rest \(fate)
             """
     }
@@ -64,7 +79,8 @@ public struct CrashPoints: Sendable {
         let point = points[number]
         var scenario = point.script.scenario
         scenario.powerFailure = .init(
-            member: point.script.member, call: point.call, tear: point.tear)
+            member: point.script.member, call: point.call, failedCall: point.failedCall,
+            tear: point.tear)
         var result = World(seed: Self.seed, scenario: scenario).run(listener: listener)
         result.seed = UInt64(number)
         return result
@@ -73,10 +89,12 @@ public struct CrashPoints: Sendable {
     private static let seed: UInt64 = 1
 
     private static let scripts: [Script] = [
-        Script(name: "one member", scenario: calm(members: 1), member: 0),
+        Script(name: "one member", scenario: calm(members: 1), member: 0, failsCalls: true),
         Script(name: "the leader of three", scenario: calm(members: 3), member: 0),
         Script(name: "a follower of three", scenario: calm(members: 3), member: 2),
-        Script(name: "a follower that is sent snapshots", scenario: lagging, member: 2),
+        Script(
+            name: "a follower that is sent snapshots", scenario: lagging, member: 2,
+            failsCalls: true),
         Script(name: "a change of members", scenario: changing, member: 0),
     ]
 
@@ -85,6 +103,7 @@ public struct CrashPoints: Sendable {
         var scenario = Scenario()
         scenario.members = members
         scenario.faultMicroseconds = 2_500_000
+        scenario.disk.probePermille = 0
         scenario.settings.raft.electionTimeoutMicroseconds = 300_000
         scenario.settings.raft.heartbeatIntervalMicroseconds = 60_000
         scenario.settings.log.segmentByteCount = 8 << 10

@@ -22,6 +22,14 @@ public enum Simplification: String, CaseIterable, Sendable {
     case drift
     /// No clock jumps.
     case jumps
+    /// No blow waits for its moment.
+    case ambushes
+    /// All kinds of frame fare alike.
+    case fickleKinds
+    /// All disks are equally fast.
+    case slowDisk
+    /// The leader isn't removed in the end.
+    case removal
     /// No disk call fails.
     case diskFailures
     /// No disk stalls.
@@ -44,13 +52,20 @@ public enum Simplification: String, CaseIterable, Sendable {
             scenario.network.duplicationPermille = 0
             scenario.network.replayPermille = 0
         case .disorder: scenario.network.keepsOrder = true
-        case .cuts: scenario.network.faultEveryMicroseconds = 0
+        case .cuts:
+            scenario.network.faultEveryMicroseconds = 0
+            scenario.network.lostAnswersEveryMicroseconds = 0
+            scenario.network.forksEveryMicroseconds = 0
         case .crashes: scenario.machine.crashEveryMicroseconds = 0
         case .pauses: scenario.machine.pauseEveryMicroseconds = 0
         case .membership: scenario.machine.membershipEveryMicroseconds = 0
         case .transfers: scenario.machine.transferEveryMicroseconds = 0
         case .drift: scenario.machine.driftPerMillion = 0
         case .jumps: scenario.machine.jumps = false
+        case .ambushes: scenario.ambushes = []
+        case .fickleKinds: scenario.network.ficklePermille = 0
+        case .slowDisk: scenario.disk.slowMember = nil
+        case .removal: scenario.machine.endsWithRemoval = false
         case .diskFailures: scenario.disk.failuresPerMillion = 0
         case .stalls: scenario.disk.stallPermille = 0
         case .rot: scenario.disk.rots = false

@@ -13,6 +13,9 @@ enum FaultKind: CaseIterable {
     case wipe
     case clockJump
     case fullDisk
+    case removal
+    case lostAnswers
+    case fork
 }
 
 /// When faults strike.
@@ -37,6 +40,9 @@ struct Faults {
         case .wipe: mean = 5 * scenario.machine.membershipEveryMicroseconds
         case .clockJump: mean = scenario.machine.jumps ? 10_000_000 : 0
         case .fullDisk: mean = scenario.disk.failuresPerMillion > 0 ? 20_000_000 : 0
+        case .removal: mean = 0
+        case .lostAnswers: mean = scenario.network.lostAnswersEveryMicroseconds
+        case .fork: mean = scenario.network.forksEveryMicroseconds
         }
         return mean == 0 ? nil : random.draw(1...2 * mean)
     }
@@ -45,6 +51,11 @@ struct Faults {
 extension World {
     func scheduleFirstFaults() {
         for kind in FaultKind.allCases { scheduleFault(kind) }
+        if scenario.machine.endsWithRemoval {
+            queue.schedule(
+                .fault(.removal),
+                at: scenario.faultMicroseconds - faults.random.draw(UInt64(1)...100_000))
+        }
     }
 
     private func scheduleFault(_ kind: FaultKind) {
@@ -59,6 +70,9 @@ extension World {
         case .link: strikeLink()
         case .transfer: handOver()
         case .membership: changeMembership()
+        case .removal: removeLeader()
+        case .lostAnswers: loseAnswers()
+        case .fork: forkLog()
         case .wipe: wipe()
         case .clockJump:
             if let member = faults.random.pick(runningMembers) {
@@ -97,7 +111,7 @@ extension World {
         }
     }
 
-    private func fell(_ member: Member, losesPower: Bool) {
+    func fell(_ member: Member, losesPower: Bool) {
         let delay: Microseconds
         switch faults.random.index(4) {
         case 0: delay = faults.random.draw(UInt64(1_000)...50_000)
@@ -114,7 +128,7 @@ extension World {
     private func rot(_ member: Member) {
         let damaged = members.count { $0.isDamaged }
         guard scenario.machine.membershipEveryMicroseconds == 0, !member.isDamaged,
-            damaged + 1 <= (scenario.members - 1) / 2, faults.random.chance(300),
+            damaged + 1 <= (scenario.members - 1) / 2, faults.random.chance(500),
             let files = try? member.disk.list(), let file = faults.random.pick(files),
             let size = try? member.disk.byteCount(of: file), size > 0
         else { return }
@@ -165,7 +179,10 @@ extension World {
             tell("the connection of n\(a + 1) and n\(b + 1) is reset")
             reset(a, b)
         case 1: cut([a], from: [b], bothWays: true, for: duration)
-        case 2: cut([a], from: [b], bothWays: false, for: duration)
+        case 2:
+            cut([a], from: [b], bothWays: false, for: duration)
+            // Answers that were lost for a while aren't made up for by a new connection.
+            if faults.random.chance(500) { schedule(.reset(a, b), in: duration) }
         case 3: cut([a], from: members.indices.filter { $0 != a }, bothWays: true, for: duration)
         default:
             let shuffled = faults.random.shuffled(Array(members.indices))
@@ -176,7 +193,46 @@ extension World {
         }
     }
 
-    private func cut(
+    /// Clients call the leader, a follower hears of it, and its answers are lost; so is what the
+    /// leader says next. In the end they connect anew.
+    private func loseAnswers() {
+        guard let leader = leadingMember,
+            let follower = faults.random.pick(members.indices.filter { $0 != leader.position })
+        else { return }
+        // The leader has a snapshot of part of the burst by then.
+        let arrival = 2 * scenario.network.maxDelayMicroseconds
+        let end =
+            arrival + faults.random.draw(0...2 * scenario.disk.snapshotMicroseconds.upperBound)
+        cut([follower], from: [leader.position], bothWays: false, for: end)
+        schedule(.cut(from: leader.position, to: follower, duration: end - arrival), in: arrival)
+        schedule(.reset(leader.position, follower), in: end + 1)
+        everybodyCalls(leader, share: 1)
+    }
+
+    /// A leader is cut off when some of what clients gave it has arrived elsewhere, and is given more:
+    /// part of what it doesn't know to be committed will stand, and part of it won't. Its links
+    /// are new when it comes back.
+    private func forkLog() {
+        guard let leader = leadingMember, members.count > 1 else { return }
+        let timeout = scenario.settings.raft.electionTimeoutMicroseconds
+        let start = faults.random.draw(0...2 * scenario.network.maxDelayMicroseconds)
+        let duration = faults.random.draw(timeout...4 * timeout)
+        everybodyCalls(leader, share: 2)
+        if faults.random.chance(500) {
+            // Its disk stands still as well, until after it has heard of its successor.
+            let end = now + start + duration + faults.random.draw(0...2 * timeout)
+            leader.diskStallsUntil = min(end, scenario.faultMicroseconds)
+        }
+        for other in members.indices where other != leader.position {
+            for (from, to) in [(leader.position, other), (other, leader.position)] {
+                schedule(.cut(from: from, to: to, duration: duration), in: start)
+            }
+            schedule(.reset(leader.position, other), in: start + duration + 1)
+        }
+        schedule(.callers(at: leader.position), in: start + 1)
+    }
+
+    func cut(
         _ side: [Int], from other: [Int], bothWays: Bool, for duration: Microseconds
     ) {
         tell(
@@ -213,13 +269,9 @@ extension World {
     }
 
     /// Adds a learner, promotes one, or removes a member.
-    private func changeMembership() {
+    func changeMembership() {
         guard let leader = leadingMember else { return }
-        let process = leader.process!
-        var record = MembershipRecord(
-            members: process.replica.status.members.map {
-                .init(id: $0.id, peerURLs: $0.peerURLs, role: $0.role)
-            }, removedIDs: process.replica.removedMemberIDs)
+        var record = membership(at: leader)
         let lost = record.members.map(\.id).filter { members[Int($0) - 1].condition.isHalted }
         let learners = record.members.filter { $0.role != .voter }.map(\.id)
         let voters = record.members.filter { $0.role == .voter }.map(\.id)
@@ -253,6 +305,36 @@ extension World {
         } else {
             return
         }
+        ask(leader, to: change, record)
+    }
+
+    /// The membership as a leader has it.
+    private func membership(at leader: Member) -> MembershipRecord {
+        let process = leader.process!
+        return MembershipRecord(
+            members: process.replica.status.members.map {
+                .init(id: $0.id, peerURLs: $0.peerURLs, role: $0.role)
+            }, removedIDs: process.replica.removedMemberIDs)
+    }
+
+    /// Cuts a leader off and has it remove itself: it alone knows of that.
+    private func removeLeader() {
+        guard let leader = leadingMember, members.count > 1 else { return }
+        let record = membership(at: leader)
+        let others = record.members.filter { $0.id != leader.id }
+        // Whoever has lost its disk must go first: nobody removes one of a bare majority.
+        guard others.contains(where: { $0.role == .voter }),
+            !others.contains(where: { members[Int($0.id) - 1].condition.isHalted })
+        else { return }
+        cut(
+            [leader.position], from: members.indices.filter { $0 != leader.position },
+            bothWays: true, for: scenario.faultMicroseconds)
+        ask(
+            leader, to: "remove itself",
+            MembershipRecord(members: others, removedIDs: record.removedIDs + [leader.id]))
+    }
+
+    private func ask(_ leader: Member, to change: String, _ record: MembershipRecord) {
         tell("an operator asks n\(leader.id) to \(change)")
         let request = ClientRequest(
             id: clients.nextOperatorRequest(), kind: .changeMembership, body: record.encode())

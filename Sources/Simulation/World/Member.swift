@@ -42,6 +42,8 @@ final class Member {
     var wakesAt: Microseconds = .max
     /// Operations that wait for their lane or are under way; the first one is.
     var lanes: [[DiskOperation]] = [[], []]
+    /// The log's operations end no sooner.
+    var diskStallsUntil: Microseconds = 0
     /// Snapshots being written by the process.
     var snapshotJob: SnapshotJob?
     /// Whether the machine lost power since the last process ran.

@@ -18,6 +18,10 @@ public struct Scenario: Sendable {
     public var machine = MachineWeather()
     /// What the clients do.
     public var work = Workload()
+    /// Blows that wait for their moments.
+    var ambushes: [Ambush] = []
+    /// Pause after such a blow.
+    var ambushPauseElectionTimeouts: UInt64 = 5
     /// A loss of power at a chosen place; nil for none.
     var powerFailure: PowerFailure?
 
@@ -26,6 +30,8 @@ public struct Scenario: Sendable {
         var member: Int
         /// Counted from 1, from the member's first start on.
         var call: Int
+        /// A call before that one, which fails; somebody starts the member again. Nil for none.
+        var failedCall: Int?
         var tear: SimulatedDisk.Tear
     }
 
@@ -41,8 +47,18 @@ public struct Scenario: Sendable {
         public var duplicationPermille: UInt64 = 0
         /// Consensus frames in a thousand that arrive much later, after others.
         public var replayPermille: UInt64 = 0
+        /// Kinds of frame, by their first byte, that are lost, or late where order isn't kept.
+        public var fickleKinds: [UInt8] = []
+        /// How many of those, in a thousand.
+        public var ficklePermille: UInt64 = 0
+        /// How late they are at most.
+        public var fickleMicroseconds: Microseconds = 0
         /// Whether frames keep their order, as over TCP.
         public var keepsOrder = true
+        /// Mean time between cuts that leave a leader with entries of which some will stand; 0 for never.
+        public var forksEveryMicroseconds: Microseconds = 0
+        /// Mean time between losses of what a follower answers to a burst; 0 for never.
+        public var lostAnswersEveryMicroseconds: Microseconds = 0
         /// Mean time between link faults anywhere (cuts, one-way cuts, resets); 0 for never.
         public var faultEveryMicroseconds: Microseconds = 0
     }
@@ -53,8 +69,16 @@ public struct Scenario: Sendable {
         public var delayMicroseconds: ClosedRange<UInt64> = 50...800
         /// Operations in a thousand that take a hundred times as long.
         public var stallPermille: UInt64 = 0
+        /// Whose log is slower than others'; nil for nobody's.
+        public var slowMember: Int?
+        /// How much slower.
+        public var slowFactor: UInt64 = 1
+        /// Shortest and longest time of writing a snapshot.
+        public var snapshotMicroseconds: ClosedRange<UInt64> = 500...20_000
         /// Calls in a million that fail.
         public var failuresPerMillion: UInt64 = 0
+        /// Disk calls in a thousand after which a loss of power is tried on a copy of the disk.
+        public var probePermille: UInt64 = 5
         /// Whether synced sectors rot while a member is down.
         public var rots = false
     }
@@ -73,6 +97,14 @@ public struct Scenario: Sendable {
         public var membershipEveryMicroseconds: Microseconds = 0
         /// Mean time between hand-overs of leadership; 0 for never.
         public var transferEveryMicroseconds: Microseconds = 0
+        /// Whether the last thing that happens before the world is healed is that a leader, cut off
+        /// from all others, is asked to remove itself.
+        public var endsWithRemoval = false
+
+        /// How much more time passes than the slowest clock shows, in millionths.
+        var slowestPerMillion: UInt64 {
+            driftPerMillion * 1_000_000 / (1_000_000 - driftPerMillion)
+        }
     }
 
     /// What clients do.
@@ -87,6 +119,10 @@ public struct Scenario: Sendable {
         public var watches = 3
         /// How often each kind of call is drawn.
         public var weights = CallWeights()
+        /// Values in a thousand that take several sectors.
+        public var bulkPermille: UInt64 = 0
+        /// Whether clients turn to those who still follow a leader that was deposed.
+        public var seeksDeposed = false
         /// Whether clients put, delete and read single keys only, so that a search can look for an
         /// order of what they saw without believing any revision.
         public var singleKeysOnly = false
@@ -122,7 +158,7 @@ public struct Scenario: Sendable {
         drawDisk(&random)
         drawMachine(&random)
         drawWork(&random)
-        if random.chance(350) { becomeStormy(&random) }
+        drawShapes(&random)
         if seed % Self.singleKeySeeds == 0 {
             work.singleKeysOnly = true
             work.weights = .singleKeys
@@ -133,19 +169,6 @@ public struct Scenario: Sendable {
 
     /// One seed in so many is searched for an order.
     static let singleKeySeeds: UInt64 = 40
-
-    /// Leaders come and go several times a second, and leave ends of logs behind that nobody else has.
-    private mutating func becomeStormy(_ random: inout RandomStream) {
-        settings.raft.electionTimeoutMicroseconds = random.draw(UInt64(100_000)...300_000)
-        settings.raft.heartbeatIntervalMicroseconds =
-            settings.raft.electionTimeoutMicroseconds / random.draw(UInt64(4)...8)
-        network.faultEveryMicroseconds = random.draw(UInt64(100_000)...800_000)
-        machine.crashEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
-        machine.pauseEveryMicroseconds = random.draw(UInt64(300_000)...2_000_000)
-        work.callsPerSecond = 40
-        // A second of this is worth several of the others.
-        faultMicroseconds = 30_000_000
-    }
 
     private mutating func drawSettings(_ random: inout RandomStream) {
         let election = random.draw(UInt64(300_000)...1_000_000)
@@ -190,7 +213,7 @@ public struct Scenario: Sendable {
         disk.delayMicroseconds = 20...slowest
         if random.chance(300) { disk.stallPermille = random.draw(UInt64(1)...20) }
         if random.chance(250) { disk.failuresPerMillion = random.draw(UInt64(20)...1_000) }
-        disk.rots = random.chance(200)
+        disk.rots = random.chance(300)
     }
 
     private mutating func drawMachine(_ random: inout RandomStream) {
@@ -201,6 +224,8 @@ public struct Scenario: Sendable {
             machine.pauseEveryMicroseconds = random.draw(UInt64(1_000_000)...20_000_000)
         }
         if random.chance(500) { machine.driftPerMillion = random.draw(UInt64(0)...20_000) }
+        // Beyond what a quartz does: only what leases promise may stretch with it.
+        if random.chance(50) { machine.driftPerMillion = random.draw(UInt64(20_000)...200_000) }
         machine.jumps = random.chance(200)
         if random.chance(400) {
             machine.membershipEveryMicroseconds = random.draw(UInt64(2_000_000)...15_000_000)

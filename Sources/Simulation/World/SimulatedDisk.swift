@@ -35,6 +35,8 @@ struct SimulatedDisk: Disk {
     private(set) var callCount = 0
     /// The power fails in the middle of the call with this number.
     var powerFailsAtCall = Int.max
+    /// The call with this number fails; a sync leaves nothing of what it was about on the platters.
+    var failsAtCall = Int.max
     /// What becomes of the call in which the power fails, and of what wasn't synced.
     var tear = Tear()
     /// Whether the power failed in the middle of a call.
@@ -66,6 +68,8 @@ struct SimulatedDisk: Disk {
         callCount += 1
         if callCount >= powerFailsAtCall {
             hasLostPower = true
+        } else if callCount == failsAtCall {
+            throw failure(name, file, "planted")
         } else if failuresPerMillion > 0, random.next(in: 0..<1_000_000) < failuresPerMillion {
             throw failure(name, file, "planted")
         }
@@ -160,7 +164,9 @@ struct SimulatedDisk: Disk {
             try call("sync", file)
         } catch {
             // The pages are clean now, though some never reached the platters (ATC '20).
-            for sector in files[id]!.unsynced.keys.sorted() where random.chance(500) {
+            let losesAll = callCount == failsAtCall
+            for sector in files[id]!.unsynced.keys.sorted()
+            where losesAll || random.chance(500) {
                 files[id]!.forgotten[sector] = files[id]!.unsynced[sector]
             }
             files[id]!.unsynced.removeAll(keepingCapacity: true)
@@ -204,6 +210,12 @@ struct SimulatedDisk: Disk {
     mutating func endPowerFailure() {
         hasLostPower = false
         powerFailsAtCall = .max
+    }
+
+    /// Loses power, with draws from another stream.
+    mutating func crash(drawingFrom stream: RandomStream) {
+        random = stream
+        crash()
     }
 
     /// Loses power: what wasn't synced may be there, may not be, or may be garbage.

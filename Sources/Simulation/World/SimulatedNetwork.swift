@@ -57,17 +57,24 @@ struct SimulatedNetwork {
         weather.lossPermille = 0
         weather.duplicationPermille = 0
         weather.replayPermille = 0
+        weather.ficklePermille = 0
     }
 
     /// When the copies of a frame arrive; none when it is lost.
     ///
-    /// - Parameter isConsensus: may be repeated and delayed at will. Other frames are promised to
-    ///   arrive once at most, as over a connection.
+    /// - Parameters:
+    ///   - kind: the frame's first byte.
+    ///   - isConsensus: may be repeated and delayed at will. Other frames are promised to arrive
+    ///     once at most, as over a connection.
     mutating func arrivals(
-        from: Int, to: Int, isConsensus: Bool, now: Microseconds
+        from: Int, to: Int, kind: UInt8, isConsensus: Bool, now: Microseconds
     ) -> [Microseconds] {
         guard carries(from: from, to: to), !random.chance(weather.lossPermille) else { return [] }
         var arrival = now + delay()
+        if weather.fickleKinds.contains(kind), random.chance(weather.ficklePermille) {
+            if weather.keepsOrder { return [] }
+            arrival += random.draw(0...weather.fickleMicroseconds)
+        }
         let pair = Pair(from: from, to: to)
         if weather.keepsOrder {
             arrival = max(arrival, lastArrival[pair] ?? 0)

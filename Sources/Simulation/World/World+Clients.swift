@@ -34,19 +34,53 @@ extension World {
             clients.sessions[session].member = other
         }
         let member = members[clients.sessions[session].member]
-        var batch = [makeCall(session, to: member)]
+        var callers = [session]
         if clients.random.chance(150) {
             // Several clients of a member call at the same moment.
-            for other in clients.sessions.indices
-            where clients.sessions[other].call == nil
-                && clients.sessions[other].member == member.position
-            {
-                batch.append(makeCall(other, to: member))
+            callers += idleSessions.filter {
+                $0 != session && clients.sessions[$0].member == member.position
             }
         }
+        call(member, from: callers)
+    }
+
+    private var idleSessions: [Int] {
+        clients.sessions.indices.filter { clients.sessions[$0].call == nil }
+    }
+
+    private func call(_ member: Member, from callers: [Int]) {
+        guard member.isRunning, !callers.isEmpty else { return }
+        let batch = callers.map { makeCall($0, to: member) }
         deliver(
             .requests(batch.map { ClientRequest(id: $0.id, kind: $0.kind, body: $0.body) }),
             to: member)
+    }
+
+    /// One in `share` of all clients that wait for nothing turn to a member at the same moment.
+    func everybodyCalls(_ member: Member, share: Int) {
+        guard phase == .faults, member.isRunning else { return }
+        let idle = idleSessions
+        let callers = Array(idle.prefix((idle.count + share - 1) / share))
+        for session in callers { clients.sessions[session].member = member.position }
+        call(member, from: callers)
+    }
+
+    /// A write was acknowledged. If somebody still takes a deposed leader for the leader, clients
+    /// turn there, who know of the write.
+    func seekDeposed() {
+        guard phase == .faults else { return }
+        let leaders = runningMembers.filter { $0.process!.replica.isLeader }
+        guard leaders.count > 1, let oldest = leaders.map({ $0.process!.replica.term }).min()
+        else { return }
+        let believers = runningMembers.filter { member in
+            let replica = member.process
+            return replica?.replica.term == oldest && replica?.replica.leader != nil
+        }
+        for (place, session) in idleSessions.enumerated() {
+            let member = believers[place % believers.count]
+            clients.sessions[session].member = member.position
+            call(member, from: [session])
+        }
     }
 
     private func makeCall(_ session: Int, to member: Member) -> Call {
@@ -82,6 +116,7 @@ extension World {
                 tell("client \(call.session) hears from n\(member.id): done (call \(call.id))")
                 try clients.oracle.answered(call, message)
                 clients.history.answered(call, message, now: now)
+                if call.isWrite, scenario.work.seeksDeposed { schedule(.deposedSought, in: 0) }
             case .failure(let failure):
                 tell(
                     """

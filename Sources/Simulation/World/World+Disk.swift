@@ -13,8 +13,17 @@ extension World {
     private func begin(_ lane: Int, of member: Member) {
         var delay = random.draw(scenario.disk.delayMicroseconds)
         if phase == .faults, random.chance(scenario.disk.stallPermille) { delay *= 100 }
+        if phase == .faults, lane == 0, scenario.disk.slowMember == member.position {
+            delay = min(delay * scenario.disk.slowFactor, Self.slowestLogMicroseconds)
+        }
+        if lane == 0, member.diskStallsUntil > now + delay {
+            delay = member.diskStallsUntil - now
+        }
         schedule(.disk(member: member.position, boot: member.boot, lane: lane), in: delay)
     }
+
+    /// What a slow log takes for an operation at most.
+    private static let slowestLogMicroseconds: Microseconds = 600_000
 
     func diskFinished(_ member: Member, boot: UInt64, lane: Int, _ event: Event) {
         guard member.boot == boot, member.isRunning else { return }
@@ -37,14 +46,14 @@ extension World {
         var buffers: [[UInt8]] = []
         for step in operation.steps.prefix(steps) {
             let single = DiskOperation(id: operation.id, lane: operation.lane, steps: [step])
-            var records: [LogRecord]?
+            var batch: LogInspection.Batch?
             if case .write(let file, let offset, let bytes) = step {
-                records = LogInspection.records(
+                batch = LogInspection.batch(
                     in: bytes, writtenTo: file, directory: member.identity.directoryID)
-                if records != nil { member.lastBatch = (file, offset) }
+                if batch != nil { member.lastBatch = (file, offset) }
             }
             let completion = single.perform(on: &member.disk)
-            if let records { noteWritten(records, of: member) }
+            if let batch { noteWritten(batch, of: member) }
             switch completion.result {
             case .failure: return completion
             case .success(let read): buffers += read
@@ -52,14 +61,17 @@ extension World {
             if case .sync = step, operation.lane == .log {
                 member.platter.syncedAll()
             }
+            if powerProbe.isDue(after: step, batch) { probePower(of: member) }
         }
         return DiskCompletion(operation: operation.id, result: .success(buffers))
     }
 
     /// Also a write that failed may have left its records there.
-    private func noteWritten(_ records: [LogRecord], of member: Member) {
-        member.platter.wrote(records)
-        for case .entry(let entry) in records { noteWritten(entry) }
+    private func noteWritten(_ batch: LogInspection.Batch, of member: Member) {
+        guarded { () throws(Violation) in
+            try member.platter.wrote(batch, by: member.id, canon: canon.positions)
+        }
+        for case .entry(let entry) in batch.records { noteWritten(entry) }
     }
 
     // MARK: - Snapshots

@@ -34,7 +34,7 @@ extension World {
             member.snapshotJob = job
             schedule(
                 .snapshot(member: member.position, boot: member.boot),
-                in: random.draw(UInt64(500)...20_000))
+                in: random.draw(scenario.disk.snapshotMicroseconds))
         case .sendSnapshot(let peer, let file, let term):
             schedule(
                 .transfer(
@@ -80,10 +80,18 @@ extension World {
         noteInTrace(frame)
         // Consensus frames have tags below those of the replica's own.
         let isConsensus = frame[0] < 32
-        if isConsensus { observe(frame, from: member, to: receiver) }
+        if Self.promises.contains(frame[0]) { observe(frame, from: member, to: receiver) }
         guard let connection = network.connection(member.position, receiver) else { return }
+        if frame[0] == Self.orderToTakeOver, let delay = delayOfOrder(from: member, to: receiver) {
+            queue.schedule(
+                .frame(
+                    from: member.position, to: receiver, connection: connection, bytes: frame),
+                at: now + delay)
+            return
+        }
         let arrivals = network.arrivals(
-            from: member.position, to: receiver, isConsensus: isConsensus, now: now)
+            from: member.position, to: receiver, kind: frame[0], isConsensus: isConsensus,
+            now: now)
         for arrival in arrivals {
             queue.schedule(
                 .frame(
@@ -91,6 +99,12 @@ extension World {
                 at: arrival)
         }
     }
+
+    /// Kinds of frame that bind whoever sends them: votes asked for and given, answers to a leader,
+    /// orders to take over. Only these are looked into.
+    private static let promises: [UInt8] = [3, 4, 6, 8, 9]
+
+    private static let orderToTakeOver: UInt8 = 9
 
     private func observe(_ frame: [UInt8], from member: Member, to receiver: Int) {
         guard
@@ -103,7 +117,7 @@ extension World {
             }
             return
         }
-        checkVote(message)
+        observe(message)
     }
 
     func arrived(_ bytes: [UInt8], from: Int, to: Int, connection: UInt64, _ event: Event) {

@@ -60,9 +60,10 @@ extension World {
         let timeout = scenario.settings.raft.electionTimeoutMicroseconds
         // Clocks may run slow, and a write under way on a stalled disk may be in the middle of it.
         let span = Self.recoveryElectionTimeouts * timeout
+        let slack = span / 1_000_000 * scenario.machine.slowestPerMillion
         healed = chooseMajority()
         recovery = RecoveryWatch(
-            start: now, deadline: now + span + span / 50 + 200_000 + catchUpMicroseconds)
+            start: now, deadline: now + span + slack + 200_000 + catchUpMicroseconds)
         tell("the world is healed for \(healed.map { "n\($0 + 1)" }); the rest stays broken")
         network.healAll()
         network.calmDown()
@@ -128,6 +129,8 @@ extension World {
 
     private func repair(_ member: Member) {
         member.disk.failuresPerMillion = 0
+        member.disk.failsAtCall = .max
+        member.disk.endPowerFailure()
         member.disk.isFull = false
         member.pausedUntil = now
         schedule(.resume(member.position), in: 0)

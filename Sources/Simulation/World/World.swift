@@ -15,6 +15,8 @@ public final class World {
         case frame(from: Int, to: Int, connection: UInt64, bytes: [UInt8])
         case link(member: Int, boot: UInt64, LinkNews)
         case reconnect(Int, Int)
+        case reset(Int, Int)
+        case cut(from: Int, to: Int, duration: Microseconds)
         case disk(member: Int, boot: UInt64, lane: Int)
         case snapshot(member: Int, boot: UInt64)
         case range(member: Int, boot: UInt64, RequestID)
@@ -23,6 +25,9 @@ public final class World {
         case giveUp(session: Int, call: CallID)
         case watcher(Int)
         case fault(FaultKind)
+        case blow(Ambush.Blow, member: Int, boot: UInt64)
+        case callers(at: Int)
+        case deposedSought
         case healLink(from: Int, to: Int)
         case start(member: Int)
         case resume(Int)
@@ -76,6 +81,13 @@ public final class World {
     private let quorumDurability = QuorumDurability()
     private var matchIsTrue = MatchIsTrue()
     private var termsAreCampaignedFor = TermsAreCampaignedFor()
+    private var leadersAreElected = LeadersAreElected()
+    private var ownTermFirst = OwnTermFirst()
+    private var configurationIsTheLogs = ConfigurationIsTheLogs()
+    private var durableIsTrue = DurableIsTrue()
+    private var acknowledgementsStand = AcknowledgementsStand()
+    var powerProbe: PowerProbe
+    var lookout: Lookout
     /// Bytes of all entries ever written to a disk, by index; a few per index, one per term.
     private var writtenEntries: [[(term: Term, bytes: [UInt8])]] = []
 
@@ -92,11 +104,16 @@ public final class World {
         network = SimulatedNetwork(weather: scenario.network, random: root.forked(4))
         faults = Faults(scenario: scenario, random: root.forked(5))
         clients = Clients(scenario: scenario, random: root.forked(6))
+        powerProbe = PowerProbe(permille: scenario.disk.probePermille, random: root.forked(7))
+        lookout = Lookout(scenario: scenario, random: root.forked(8))
         for _ in 0..<scenario.members { addMember() }
         if let failure = scenario.powerFailure {
             let member = members[failure.member]
             member.disk.powerFailsAtCall = member.disk.callCount + failure.call
             member.disk.tear = failure.tear
+            if let failed = failure.failedCall {
+                member.disk.failsAtCall = member.disk.callCount + failed
+            }
         }
         for member in members { start(member) }
         scheduleFirstFaults()
@@ -155,6 +172,9 @@ public final class World {
             arrived(bytes, from: from, to: to, connection: connection, event)
         case .link(let position, let boot, let news): linkNews(news, position, boot: boot, event)
         case .reconnect(let a, let b): connect(a, b)
+        case .cut(let from, let to, let duration):
+            if phase == .faults { cut([from], from: [to], bothWays: false, for: duration) }
+        case .reset(let a, let b): if phase == .faults { reset(a, b) }
         case .disk(let position, let boot, let lane):
             diskFinished(members[position], boot: boot, lane: lane, event)
         case .snapshot(let position, let boot):
@@ -167,6 +187,10 @@ public final class World {
         case .giveUp(let session, let call): sessionGivesUp(session, call)
         case .watcher(let watcher): watcherActs(watcher)
         case .fault(let kind): strike(kind)
+        case .blow(let blow, let position, let boot):
+            if members[position].boot == boot { blowFalls(blow, on: members[position]) }
+        case .callers(let position): everybodyCalls(members[position], share: 1)
+        case .deposedSought: seekDeposed()
         case .healLink(let from, let to): healLink(from: from, to: to)
         case .start(let position): restart(members[position])
         case .resume(let position): resume(members[position])
@@ -244,16 +268,11 @@ public final class World {
             return
         }
         guarded { () throws(Violation) in
-            let positions = recovered.logPositions
-            let log = PlatterAccount.Log(
-                vote: recovered.recordedVote, base: positions[0],
-                positions: Array(positions.dropFirst()))
-            try member.platter.recovered(
-                log, member: member.id, afterPowerLoss: member.lostPower)
-            try votesAreKept.observeRecovery(
-                of: member.id, term: recovered.recordedVote.term,
-                vote: recovered.recordedVote.vote == 0 ? nil : recovered.recordedVote.vote)
+            try checkRecovered(
+                recovered, of: member, account: &member.platter,
+                afterPowerLoss: member.lostPower)
         }
+        if powerProbe.isDueAfterStart() { probePower(of: member) }
         guard violation == nil else { return }
         member.boot += 1
         member.condition = .running
@@ -271,6 +290,25 @@ public final class World {
         trace.tell(now, "n\(member.id) starts with \(count) entries\(torn)")
         deliver(.start, to: member)
         for peer in members where peer !== member { connect(member.position, peer.position) }
+    }
+
+    /// What a member read back, or would read back, holds all it promised.
+    func checkRecovered(
+        _ recovered: RecoveredReplica, of member: Member, account: inout PlatterAccount,
+        afterPowerLoss: Bool
+    ) throws(Violation) {
+        let positions = recovered.logPositions
+        let vote = recovered.recordedVote
+        try account.recovered(
+            PlatterAccount.Log(
+                vote: vote, base: positions[0], positions: Array(positions.dropFirst())),
+            member: member.id, afterPowerLoss: afterPowerLoss)
+        try votesAreKept.observeRecovery(
+            of: member.id, term: vote.term, vote: vote.vote == 0 ? nil : vote.vote)
+        try canon.observeRecovery(
+            of: member.id, commitIndex: recovered.recordedCommitIndex, positions: positions)
+        try configurationIsTheLogs.observe(
+            recovered.configuration, at: positions.last!, of: member.id)
     }
 
     private func losePowerWhileStarting(_ member: Member) {
@@ -338,6 +376,10 @@ public final class World {
 
     /// Operations under way have come some way when the process ends.
     private func finishHalfway(_ member: Member) {
+        let planned = (
+            call: member.disk.hasLostPower ? Int.max : member.disk.powerFailsAtCall,
+            tear: member.disk.tear
+        )
         for lane in member.lanes.indices {
             guard let operation = member.lanes[lane].first else { continue }
             let count = random.index(operation.steps.count + 1)
@@ -349,6 +391,8 @@ public final class World {
             _ = job.run(on: &member.disk)
         }
         member.disk.endPowerFailure()
+        member.disk.powerFailsAtCall = planned.call
+        member.disk.tear = planned.tear
     }
 
     func restart(_ member: Member) {
@@ -364,6 +408,7 @@ public final class World {
         var effects: [ReplicaEffect] = []
         process.replica.handle(event, now: member.clock.local(at: now), into: &effects)
         observe(process.replica)
+        springAmbushes(on: member)
         for effect in effects where member.process === process {
             carryOut(effect, of: member)
         }
@@ -405,14 +450,22 @@ public final class World {
                 try quorumDurability.observe(
                     committed: position, configuration: replica.configuration,
                     platters: platter(of:))
-                try clients.oracle.committed(
-                    try entryBytes(position), at: position, now: now)
+                let bytes = try entryBytes(position)
+                try clients.oracle.committed(bytes, at: position, now: now)
+                if (try? Envelope(decoding: bytes))?.kind == .leaseCheckpoint {
+                    springAmbushes(at: .recordsLeases, on: leadingMember)
+                }
             }
             try leaderCompleteness.observe(replica, canon: canon)
             try oneConfigurationChange.observe(replica, canon: canon)
             try stateAgreement.observe(replica)
             try matchIsTrue.observe(replica, platters: platter(of:))
             try termsAreCampaignedFor.observe(replica)
+            try leadersAreElected.observe(replica)
+            try ownTermFirst.observe(replica)
+            try configurationIsTheLogs.observe(replica)
+            try durableIsTrue.observe(replica, platters: platter(of:))
+            try acknowledgementsStand.observe(replica)
         } catch {
             guarded { () throws(Violation) in throw error }
         }
@@ -440,8 +493,11 @@ public final class World {
         }
     }
 
-    func checkVote(_ message: Message) {
+    /// A promise leaves a member.
+    func observe(_ message: Message) {
         guarded { () throws(Violation) in try votesAreKept.observe(message) }
+        leadersAreElected.observe(message)
+        acknowledgementsStand.observe(message)
     }
 
     func noteInTrace(_ word: UInt64) { trace.note(word) }
