@@ -15,6 +15,8 @@ struct SnapshotState {
     var incoming: LoadedSnapshot?
     /// Snapshots to be removed when the newest one and the log that goes with it are durable.
     var obsolete: [LogIndex] = []
+    /// Files that are about to be removed: nothing of the same name may be relied upon meanwhile.
+    var removing: [LogIndex] = []
     /// Snapshots under way to peers; their files stay until they have arrived or failed.
     var streaming: [(peer: MemberID, index: LogIndex)] = []
     /// The encoded membership since each configuration entry that the log still reaches.
@@ -177,7 +179,8 @@ extension Replica {
     /// Begins a snapshot when the log since the last one outgrows both the bound and the last
     /// snapshot: then writing snapshots costs at most as much again as writing the log.
     mutating func takeSnapshotIfDue() {
-        guard !snapshots.isWriting, !isStopping else { return }
+        guard !snapshots.isWriting, !isStopping, !snapshots.removing.contains(store.appliedIndex)
+        else { return }
         let entries = store.appliedIndex - snapshots.mark.position.index
         guard entries > 0,
             snapshots.logBytes > max(settings.snapshotLogBytes, snapshots.byteCount)
@@ -261,12 +264,18 @@ extension Replica {
     }
 
     private mutating func removeSnapshot(_ index: LogIndex) {
+        snapshots.removing.append(index)
         let id = Replica.removalOperationBase + index
         effects.append(
             .disk(
                 DiskOperation(
                     id: id, lane: .background,
                     steps: [.remove(file: SnapshotName.file(index)), .syncDirectory])))
+    }
+
+    mutating func snapshotRemoved(operation: UInt64) {
+        let index = operation - Replica.removalOperationBase
+        snapshots.removing.removeAll { $0 == index }
     }
 
     /// Operations with an id from here on are removals of old snapshots, nobody waits for them.
@@ -277,6 +286,9 @@ extension Replica {
     mutating func snapshotReceived(
         _ snapshot: LoadedSnapshot, from sender: MemberID, term: Term
     ) {
+        // An earlier file of this name is about to be removed, or this one is: the leader sends
+        // another.
+        guard !snapshots.removing.contains(snapshot.base.index) else { return }
         let mark: SnapshotMark
         do throws(PeerFault) {
             mark = try snapshot.mark

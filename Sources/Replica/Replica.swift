@@ -236,7 +236,11 @@ public struct Replica: ~Copyable {
         case .peerProcessGone(let peer):
             peerProcessGone(peer)
         case .diskCompleted(let completion):
-            if completion.operation < Replica.removalOperationBase { log.completed(completion) }
+            if completion.operation < Replica.removalOperationBase {
+                log.completed(completion)
+            } else {
+                snapshotRemoved(operation: completion.operation)
+            }
         case .snapshotWritten(let outcome):
             snapshotWritten(outcome)
         case .snapshotSent(let peer, let succeeded):

@@ -324,7 +324,9 @@ extension World {
         let others = record.members.filter { $0.id != leader.id }
         // Whoever has lost its disk must go first: nobody removes one of a bare majority.
         guard others.contains(where: { $0.role == .voter }),
-            !others.contains(where: { members[Int($0.id) - 1].condition.isHalted })
+            !others.map({ members[Int($0.id) - 1] }).contains(where: {
+                $0.condition.isHalted || $0.isDamaged
+            })
         else { return }
         cut(
             [leader.position], from: members.indices.filter { $0 != leader.position },
