@@ -145,8 +145,13 @@ extension World {
 
     /// Destroys a whole directory, where a majority of the voters stays whole. The operator removes
     /// the member some time and adds another under a new id.
+    ///
+    /// The voters are those of a committed configuration: one that only a leader has is gone with its
+    /// disk, and those that remain may be no majority of the one before.
     private func wipe() {
-        guard let leader = leadingMember else { return }
+        guard let leader = leadingMember,
+            leader.process!.replica.configurationIndex <= leader.process!.replica.commitIndex
+        else { return }
         let voters = leader.process!.replica.configuration.voters
         let lost = voters.count { members[Int($0) - 1].condition.isHalted }
         guard let victim = faults.random.pick(runningMembers), lost + 1 <= (voters.count - 1) / 2
