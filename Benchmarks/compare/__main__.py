@@ -1,6 +1,7 @@
 """See compare.sh, which sets this up and runs it."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def main():
         for work in WORKS:
             print(f"{work.name:20} {work.rows[0].title}")
         return
+    # Whoever ends this ends the clusters, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     folder = Path(options.root).resolve() / ".build-compare"
     tools = clusters.Tools(options.root, options.venv, folder)
     contenders = [clusters.martlet(tools, folder, options.base_port + 100)]
