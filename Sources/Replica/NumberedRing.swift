@@ -1,9 +1,11 @@
 /// Elements under ascending numbers, most of which are taken out in about the order in which they
-/// came. To add, find or take out one costs O(1) amortised and allocates nothing.
+/// came. To add, find or take out one costs O(1) amortised and allocates nothing. One that stays while
+/// thousands come and go is set aside, so that it doesn't keep their places.
 public struct NumberedRing<Element> {
-    // A place for each number from the oldest element on; nil where it is gone or never came.
+    // A place for each number from the oldest element on that isn't set aside; nil where it is gone or never came.
     @usableFromInline var places: [Element?] = []
     @usableFromInline var head = 0
+    @usableFromInline var aside: [UInt64: Element] = [:]
     @usableFromInline var end: UInt64
     @usableFromInline var held = 0
 
@@ -27,7 +29,18 @@ public struct NumberedRing<Element> {
         places.append(element)
         end &+= 1
         held += 1
+        let used = places.count - head
+        if used > 1_024, used > 8 * (held - aside.count) { setAside() }
         return number
+    }
+
+    @usableFromInline mutating func setAside() {
+        for place in head..<places.count {
+            guard let element = places[place] else { continue }
+            aside[end &- UInt64(places.count - place)] = element
+        }
+        places.removeAll(keepingCapacity: true)
+        head = 0
     }
 
     /// Adds an element under a number that is not below `nextNumber`; those between stay empty.
@@ -43,19 +56,27 @@ public struct NumberedRing<Element> {
 
     /// The element with a number, nil if it isn't here.
     @inlinable public subscript(number: UInt64) -> Element? {
-        guard let place = place(of: number) else { return nil }
-        return places[place]
+        if let place = place(of: number) { return places[place] }
+        return aside.isEmpty ? nil : aside[number]
     }
 
     /// Changes an element that is here.
     @inlinable public mutating func update(_ number: UInt64, _ change: (inout Element) -> Void) {
-        guard let place = place(of: number), places[place] != nil else { return }
-        change(&places[place]!)
+        if let place = place(of: number) {
+            if places[place] != nil { change(&places[place]!) }
+        } else if aside[number] != nil {
+            change(&aside[number]!)
+        }
     }
 
     /// Takes an element out.
     @inlinable public mutating func remove(_ number: UInt64) -> Element? {
-        guard let place = place(of: number), let element = places[place] else { return nil }
+        guard let place = place(of: number) else {
+            guard !aside.isEmpty, let element = aside.removeValue(forKey: number) else { return nil }
+            held -= 1
+            return element
+        }
+        guard let element = places[place] else { return nil }
         places[place] = nil
         held -= 1
         while head < places.count, places[head] == nil { head += 1 }
@@ -71,8 +92,10 @@ public struct NumberedRing<Element> {
 
     /// The numbers of the elements that are here, ascending.
     @inlinable public var numbers: [UInt64] {
-        (head..<places.count).compactMap { place in
-            places[place] == nil ? nil : end &- UInt64(places.count - place)
-        }
+        // Numbers may have wrapped around, so that the oldest isn't the least.
+        aside.keys.sorted { end &- $0 > end &- $1 }
+            + (head..<places.count).compactMap { place in
+                places[place] == nil ? nil : end &- UInt64(places.count - place)
+            }
     }
 }

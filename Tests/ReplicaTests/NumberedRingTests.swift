@@ -36,4 +36,20 @@ struct NumberedRingTests {
         #expect(ring.numbers == order.filter { model[$0] != nil })
         #expect(ring[ring.nextNumber] == nil)
     }
+
+    @Test("an element that stays doesn't keep the places of those that come and go")
+    func straggler() {
+        var ring = NumberedRing<Int>(firstNumber: 1)
+        let stays = ring.append(-1)
+        for step in 0..<100_000 {
+            let number = ring.append(step)
+            let removed = ring.remove(number)
+            #expect(removed == step)
+        }
+        #expect(ring.places.count < 4_096)
+        ring.update(stays) { $0 -= 1 }
+        #expect(ring[stays] == -2 && ring.numbers == [stays] && ring.count == 1)
+        let removed = ring.remove(stays)
+        #expect(removed == -2 && ring.count == 0)
+    }
 }

@@ -16,16 +16,24 @@ final class EtcdService: GRPCService {
     /// that much for each stream.
     private static let maxUnsentBytesInAll = 64 << 20
 
-    /// A request on its way to the replica or waiting there.
+    /// A call that is owed an answer.
     private struct Call {
+        enum Stage {
+            /// Its message hasn't come.
+            case begun
+            /// It is on its way to the replica or waits there.
+            case submitted
+            /// Its answer is a large range on its way.
+            case answering
+        }
+
         let session: Session
         let stream: StreamID
         /// How long the client waits; nil if it didn't say.
         var timeoutMicroseconds: Microseconds?
         /// A keep-alive stream stays open behind its answers.
         var isStreaming = false
-        /// False until the call's message has come.
-        var isSubmitted = false
+        var stage = Stage.begun
     }
 
     /// What a stream's tag holds: the method in its low byte, above it a watch stream's id, the id
@@ -101,9 +109,6 @@ final class EtcdService: GRPCService {
     private var sessions: [ObjectIdentifier: Session] = [:]
     private var calls = NumberedRing<Call>(firstNumber: 1)
     private var submittedCount = 0
-    /// Calls whose answers are large ranges on their way. Not among the others: those stay for a
-    /// short time only.
-    private var reading: [RequestID: Call] = [:]
     private var watches: [WatchStreamID: WatchStream] = [:]
     private var dirty: [Session] = []
     private var leader: MemberID?
@@ -166,10 +171,13 @@ final class EtcdService: GRPCService {
 
     /// Gives a request up whose client is gone.
     private func forget(_ request: RequestID) {
-        if reading.removeValue(forKey: request) != nil { return ranges.cancel(request) }
-        guard let call = calls.remove(request), call.isSubmitted else { return }
-        submittedCount -= 1
-        replica.submit(.cancelled(request))
+        switch calls.remove(request)?.stage {
+        case .submitted:
+            submittedCount -= 1
+            replica.submit(.cancelled(request))
+        case .answering: ranges.cancel(request)
+        case .begun, nil: break
+        }
     }
 
     // MARK: - Streams
@@ -244,7 +252,7 @@ final class EtcdService: GRPCService {
         on connection: GRPCServerConnection
     ) {
         // A unary call has one message; what a client sends behind it isn't looked at.
-        guard let call = calls[request], !call.isSubmitted else { return }
+        guard let call = calls[request], call.stage == .begun else { return }
         guard message.count <= maxRequestBytes else {
             let detail = """
                 the request has \(message.count) bytes, --max-request-bytes allows \(maxRequestBytes)
@@ -253,7 +261,7 @@ final class EtcdService: GRPCService {
             call.session.forgetUnary(stream)
             return fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
         }
-        calls.update(request) { $0.isSubmitted = true }
+        calls.update(request) { $0.stage = .submitted }
         submittedCount += 1
         replica.submit(
             ClientRequest(
@@ -264,7 +272,7 @@ final class EtcdService: GRPCService {
     private func renew(_ message: [UInt8], _ tag: Tag, stream: StreamID, of session: Session) {
         let id = replica.newRequestID()
         calls.append(
-            Call(session: session, stream: stream, isStreaming: true, isSubmitted: true), at: id)
+            Call(session: session, stream: stream, isStreaming: true, stage: .submitted), at: id)
         submittedCount += 1
         session.renewals[stream, default: []].insert(id)
         replica.submit(
@@ -293,7 +301,7 @@ final class EtcdService: GRPCService {
             }
         case .replica:
             // Without a message there is nothing to answer; a stream that was answered is gone.
-            guard let call = calls[tag.above], !call.isSubmitted else { return }
+            guard let call = calls[tag.above], call.stage == .begun else { return }
             forget(tag.above)
             call.session.forgetUnary(stream)
             connection.finish(stream, GRPCStatus(.internal, "unexpected EOF"))
@@ -353,9 +361,9 @@ final class EtcdService: GRPCService {
 
     /// Takes the replica's answer to a range that is too large to be read at once.
     func read(_ request: RequestID, _ range: LargeRange, on view: StoreView) {
-        guard let call = calls.remove(request) else { return }
+        guard let call = calls[request] else { return }
         submittedCount -= 1
-        reading[request] = call
+        calls.update(request) { $0.stage = .answering }
         ranges.start(
             request, range, on: view, to: call.stream, of: call.session.connection,
             timeoutMicroseconds: call.timeoutMicroseconds)
@@ -363,7 +371,7 @@ final class EtcdService: GRPCService {
 
     /// A large range is given out as a whole, or failed.
     private func rangeEnded(_ request: RequestID, _ failure: RequestFailure?) {
-        guard let call = reading.removeValue(forKey: request) else { return }
+        guard let call = calls.remove(request) else { return }
         call.session.forgetUnary(call.stream)
         let connection = call.session.connection
         if let failure {
