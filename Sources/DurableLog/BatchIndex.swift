@@ -6,13 +6,35 @@ struct BatchLocation: Equatable, Sendable {
     var entries: ClosedRange<UInt64>
 }
 
-/// Which batch holds which entry. Ascending by entry; a truncation drops what it makes void.
+/// Which batch holds which entry, ascending by entry, and which segments are still needed.
+///
+/// The batches follow what was appended: a truncation or a reset drops what it makes void at once.
+/// The segments follow what was written: until a truncation or a reset is on disk, a restart finds
+/// what stood there before it, and needs all of it.
 struct BatchIndex {
+    private struct Segment {
+        var number: UInt64
+        /// The highest entry written to it, whether or not it was truncated later; 0 if a restart
+        /// needs none of them.
+        var highestEntry: UInt64
+    }
     private var batches: [BatchLocation] = []
-    private var segments: [UInt64] = []
+    private var segments: [Segment] = []
 
-    mutating func noteSegment(_ number: UInt64) {
-        if segments.last != number { segments.append(number) }
+    /// A batch was written to a segment.
+    ///
+    /// - Parameter highestEntry: of the batch; 0 if it has none.
+    mutating func noteWrite(segment number: UInt64, highestEntry: UInt64) {
+        if let last = segments.last, last.number == number {
+            segments[segments.count - 1].highestEntry = max(last.highestEntry, highestEntry)
+        } else {
+            segments.append(Segment(number: number, highestEntry: highestEntry))
+        }
+    }
+
+    /// A reset was written: once it is on disk, nothing before it is needed.
+    mutating func noteWrittenReset() {
+        for position in segments.indices { segments[position].highestEntry = 0 }
     }
 
     mutating func add(_ location: BatchLocation) {
@@ -57,11 +79,13 @@ struct BatchIndex {
 
     /// Forgets entries up to `index` and takes out the segments that hold nothing else.
     mutating func removeSegments(through index: UInt64, keeping current: UInt64) -> [UInt64] {
-        let kept = batches.firstIndex { $0.entries.upperBound > index } ?? batches.count
-        batches.removeFirst(kept)
-        let firstNeeded = min(batches.first?.segment ?? current, current)
-        let removable = segments.filter { $0 < firstNeeded }
-        segments.removeAll { $0 < firstNeeded }
+        batches.removeFirst(
+            batches.firstIndex { $0.entries.upperBound > index } ?? batches.count)
+        let kept =
+            segments.firstIndex { $0.number >= current || $0.highestEntry > index }
+            ?? segments.count
+        let removable = segments[..<kept].map(\.number)
+        segments.removeFirst(kept)
         return removable
     }
 }

@@ -108,6 +108,9 @@ public struct DurableLog: ~Copyable {
         var frame: BatchFrame
         var tokens: [UInt64] = []
         var entries: ClosedRange<UInt64>?
+        /// Of all that it writes, also what was truncated meanwhile.
+        var highestEntry: UInt64 = 0
+        var resets = false
         var removableThrough: UInt64?
         /// Term and vote, and the base, once this batch is written; nil where it changes nothing.
         var vote: RecordedVote?
@@ -181,6 +184,7 @@ public struct DurableLog: ~Copyable {
         if recovered.lastBatchResets {
             queue[0].frame.append(vote: vote)
             queue[0].frame.append(reset: base)
+            queue[0].resets = true
         } else {
             queue[0].frame.appendState(vote: vote, base: base)
             queue[0].frame.append(truncation: recovered.provenIndex)
@@ -193,6 +197,7 @@ public struct DurableLog: ~Copyable {
         for entry in recovered.entries where entry.index > recovered.provenIndex {
             queue[0].frame.append(entry: entry)
         }
+        queue[0].highestEntry = recovered.lastIndex
         queue[0].entries = recovered.provenIndex + 1...recovered.lastIndex
     }
 
@@ -250,6 +255,8 @@ public struct DurableLog: ~Copyable {
             queue[queue.count - 1].frame.append(reset: reset)
             for position in queue.indices { queue[position].entries = nil }
             queue[queue.count - 1].base = reset
+            queue[queue.count - 1].resets = true
+            queue[queue.count - 1].highestEntry = 0
             queue[queue.count - 1].removableThrough = reset.index
         }
         if let truncation = append.truncation { truncate(to: truncation) }
@@ -302,6 +309,7 @@ public struct DurableLog: ~Copyable {
         queue[last].frame.append(entry: entry)
         let first = queue[last].entries?.lowerBound ?? entry.index
         queue[last].entries = min(first, entry.index)...entry.index
+        queue[last].highestEntry = max(queue[last].highestEntry, entry.index)
     }
 
     private mutating func finishAppend(token: UInt64) {
@@ -472,7 +480,8 @@ public struct DurableLog: ~Copyable {
                     segment: segment, offset: start, byteCount: frame.count,
                     entries: entries))
         }
-        locations.noteSegment(segment)
+        if batch.resets { locations.noteWrittenReset() }
+        locations.noteWrite(segment: segment, highestEntry: batch.highestEntry)
         nextBatchNumber += 1
         offset = start + frame.count
         previousEnd = (segment, offset)

@@ -283,6 +283,7 @@ private struct Scan {
             throw .corrupt(file: file, offset: offset, reason: "a record in it makes no sense")
         }
         var range: ClosedRange<UInt64>?
+        var highestEntry: UInt64 = 0
         provenIndex = entries.last?.index ?? base?.index ?? 0
         lastBatchResets = false
         for record in records {
@@ -309,6 +310,7 @@ private struct Scan {
                         reason: "entry \(entry.index) follows entry \(last.index)")
                 }
                 entries.append(entry)
+                highestEntry = max(highestEntry, entry.index)
                 range = (range?.lowerBound ?? entry.index)...entry.index
             case .compaction(let newBase):
                 if newBase.index >= base?.index ?? 0 { base = newBase }
@@ -319,6 +321,8 @@ private struct Scan {
                 base = newBase
                 entries.removeAll()
                 locations.removeAll()
+                locations.noteWrittenReset()
+                highestEntry = 0
                 range = nil
             }
         }
@@ -327,7 +331,7 @@ private struct Scan {
                 BatchLocation(
                     segment: segment, offset: offset, byteCount: batch.byteCount, entries: range))
         }
-        locations.noteSegment(segment)
+        locations.noteWrite(segment: segment, highestEntry: highestEntry)
         commitIndex = max(commitIndex, batch.commitIndex)
         epoch = batch.epoch
         nextBatchNumber = batch.batchNumber + 1

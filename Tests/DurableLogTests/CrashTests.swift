@@ -313,6 +313,42 @@ struct ReadBackTests {
         #expect(reopened.entries == (51...60).map { entry($0, size: 900) })
     }
 
+    @Test(
+        "what a queued reset or truncation makes void stays until that is on disk",
+        arguments: [
+            DurableLog.Append(
+                reset: LogBase(index: 90, term: 2, chain: 8, configuration: [9])),
+            DurableLog.Append(truncation: 17, entries: [entry(18, term: 2)]),
+        ])
+    func voidOnlyInTheQueue(_ append: DurableLog.Append) throws {
+        var disk = try freshDisk()
+        let recovered = try LogRecovery.open(&disk, identity: testIdentity)
+        var driver = LogDriver(opening: disk, recovered: recovered)
+        for index in 1...45 as ClosedRange<UInt64> {
+            driver.log.append(
+                .init(entries: [entry(index, size: 900)]), token: index, commitIndex: 0)
+            driver.settle()
+        }
+        driver.log.compact(to: LogBase(index: 17, term: 1, chain: 3, configuration: [4]))
+        driver.collect()
+        driver.log.append(append, token: 46, commitIndex: 0)
+        // The compaction is on disk; the batch behind it isn't when the power fails.
+        let isCompacted = driver.performOne()
+        #expect(isCompacted)
+        var after = driver.disk
+        for removal in driver.pending where removal.lane == .background {
+            _ = removal.perform(on: &after)
+        }
+        let reopened = try LogRecovery.open(&after, identity: testIdentity)
+        #expect(reopened.entries == (18...45).map { entry($0, size: 900) })
+        // Once it is, the segments go.
+        let count = try driver.disk.list().count
+        driver.settle()
+        driver.log.compact(to: LogBase(index: 95, term: 2, chain: 9, configuration: [4]))
+        driver.settle()
+        #expect(try driver.disk.list().count < count)
+    }
+
     @Test("the last batch may vanish after a restart: the next one says it again")
     func unsyncedBatchShownFromMemory() throws {
         var disk = try freshDisk()
