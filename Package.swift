@@ -26,9 +26,10 @@ let package = Package(
         .target(name: "CCRC32C"),
         .target(name: "RaftCore"),
         .target(
-            name: "EtcdWire",
+            name: "EtcdMessages",
             dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
             exclude: ["proto"]),
+        .target(name: "EtcdWire"),
         .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
         .target(name: "DurableLog", dependencies: ["CLZ4", "CCRC32C"]),
         .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),
@@ -43,7 +44,7 @@ let package = Package(
         .target(
             name: "Simulation",
             dependencies: [
-                "RaftCore", "EtcdWire", "KVCore", "DurableLog", "Replica",
+                "RaftCore", "EtcdMessages", "EtcdWire", "KVCore", "DurableLog", "Replica",
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]),
         .executableTarget(
@@ -65,7 +66,7 @@ let package = Package(
         .target(
             name: "KVClient",
             dependencies: [
-                "EtcdWire", "HTTP2",
+                "EtcdMessages", "EtcdWire", "HTTP2",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -73,7 +74,7 @@ let package = Package(
         .executableTarget(
             name: "kvctl",
             dependencies: [
-                "EtcdWire", "KVClient", "KVCore", "DurableLog",
+                "EtcdMessages", "EtcdWire", "KVClient", "KVCore", "DurableLog",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -82,7 +83,8 @@ let package = Package(
         .target(
             name: "Fuzzing",
             dependencies: [
-                "RaftCore", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2", "TestSupport",
+                "RaftCore", "EtcdMessages", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
+                "TestSupport",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
@@ -96,7 +98,7 @@ let package = Package(
         .executableTarget(
             name: "kvload",
             dependencies: [
-                "EtcdWire", "HTTP2",
+                "EtcdMessages", "EtcdWire", "HTTP2",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -115,16 +117,20 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
-        .testTarget(name: "EtcdWireTests", dependencies: ["EtcdWire", "TestSupport"]),
+        .testTarget(
+            name: "EtcdWireTests", dependencies: ["EtcdMessages", "EtcdWire", "TestSupport"]),
         .testTarget(name: "KVCoreTests", dependencies: ["KVCore", "TestSupport"]),
         .testTarget(name: "DurableLogTests", dependencies: ["DurableLog", "TestSupport"]),
-        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "TestSupport"]),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Simulation", "Replica", "TestSupport"]),
+            name: "ReplicaTests", dependencies: ["EtcdMessages", "Replica", "TestSupport"]),
+        .testTarget(
+            name: "SimulationTests",
+            dependencies: ["EtcdMessages", "Simulation", "Replica", "TestSupport"]),
         .testTarget(
             name: "SystemTests",
             dependencies: [
-                "KVServer", "kvctl", "DurableLog", "EtcdWire", "HTTP2", "KVCore", "RaftCore",
+                "KVServer", "kvctl", "DurableLog", "EtcdMessages", "EtcdWire", "HTTP2", "KVCore",
+                "RaftCore",
                 "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -143,14 +149,15 @@ let package = Package(
         .testTarget(
             name: "KVClientTests",
             dependencies: [
-                "KVClient", "EtcdWire", "HTTP2", .product(name: "Crypto", package: "swift-crypto"),
+                "KVClient", "EtcdMessages", "EtcdWire", "HTTP2",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .testTarget(
             name: "FuzzingTests",
             dependencies: [
-                "Fuzzing", "KVServer", "kvctl",
+                "Fuzzing", "KVServer", "kvctl", "EtcdMessages",
                 .product(name: "NIOCore", package: "swift-nio"),
             ], exclude: ["Corpus"]),
         .testTarget(name: "kvctlTests", dependencies: ["kvctl", "KVClient"]),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Generates Sources/EtcdWire/Generated from Sources/EtcdWire/proto.
+# Generates Sources/EtcdMessages/Generated from Sources/EtcdMessages/proto.
 #
 # Needs protoc on PATH. The plug-in is built from the swift-protobuf version below, in a scratch
 # folder outside the repository; set PROTOC_GEN_SWIFT to use one that is already there. Run it after
@@ -8,8 +8,8 @@ set -eu
 
 version=1.39.0
 root=$(cd "$(dirname "$0")/.." && pwd)
-source="$root/Sources/EtcdWire/proto"
-target="$root/Sources/EtcdWire/Generated"
+source="$root/Sources/EtcdMessages/proto"
+target="$root/Sources/EtcdMessages/Generated"
 plugin=${PROTOC_GEN_SWIFT:-}
 
 if [ -z "$plugin" ]; then

@@ -96,7 +96,7 @@ def main():
     write(target / "Sources/Planted/Planted.swift", swift_list(all_bugs))
     shutil.copytree(ROOT / "Sources/CLZ4", target / "Sources/CLZ4", dirs_exist_ok=True)
     # The package names more than kvsim needs.
-    others = [ROOT / "Sources/EtcdWire/proto", ROOT / "Tests/TestSupport", ROOT / "Benchmarks"]
+    others = [ROOT / "Tests/TestSupport", ROOT / "Benchmarks"]
     for folder in [*(ROOT / "Sources").iterdir(), *others]:
         link = target / folder.relative_to(ROOT)
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import EtcdMessages
 import EtcdWire
 import SwiftProtobuf
 

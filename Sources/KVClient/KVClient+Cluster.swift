@@ -1,4 +1,5 @@
 import Crypto
+import EtcdMessages
 import EtcdWire
 import FoundationEssentials
 import HTTP2

@@ -1,3 +1,4 @@
+import EtcdMessages
 import EtcdWire
 import FoundationEssentials
 

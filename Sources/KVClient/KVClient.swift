@@ -14,6 +14,7 @@
 // Caveats. No TLS and no users yet. An endpoint is one host and port; names are resolved each time
 // a connection is made. Answers of a call are whole messages: read large ranges in pages (`limit`).
 
+import EtcdMessages
 import EtcdWire
 import HTTP2
 import NIOCore

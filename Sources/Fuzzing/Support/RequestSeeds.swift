@@ -1,4 +1,4 @@
-import EtcdWire
+import EtcdMessages
 import SwiftProtobuf
 
 /// Requests that make sense, each behind the number of its type in `RequestTarget`.

@@ -1,4 +1,5 @@
 import DurableLog
+import EtcdMessages
 import EtcdWire
 import KVCore
 import RaftCore

@@ -1,4 +1,4 @@
-import EtcdWire
+import EtcdMessages
 import SwiftProtobuf
 
 /// Messages that are read with the generated code. The first byte of an input chooses the type, the

@@ -1,4 +1,4 @@
-import EtcdWire
+import EtcdMessages
 import Foundation
 import RaftCore
 import Replica
