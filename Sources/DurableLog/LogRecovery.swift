@@ -157,14 +157,13 @@ private struct Scan {
         let header: SegmentHeader
         switch SegmentHeader.parse(bytes) {
         case .blank:
-            try expectNothing(in: number, bytes: bytes)
+            try expectNoBatch(in: number, bytes: bytes)
             return .blank
         case .newerVersion(let version):
             throw .unsupportedVersion(
                 file: file, found: version, supported: LogFormat.version)
         case .invalid:
-            // The first write into the segment may be torn; then nothing valid stands behind it.
-            try expectNothing(in: number, bytes: bytes)
+            try expectNoBatch(in: number, bytes: bytes)
             tornTail = "\(file) at byte 0"
             return .blank
         case .header(let found):
@@ -241,6 +240,21 @@ private struct Scan {
         let remainder = bytes[offset..<min(bytes.count, offset + LogFormat.sectorByteCount)]
         if remainder.contains(where: { $0 != 0 }) {
             tornTail = "\(SegmentName.file(number)) at byte \(offset)"
+        }
+    }
+
+    /// A header that doesn't verify is torn if the segment is still empty. Any valid frame behind it
+    /// proves that it was synced, and has rotted.
+    private func expectNoBatch(in number: UInt64, bytes: [UInt8]) throws(LogError) {
+        let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
+        for offset in stride(from: 0, to: bytes.count, by: LogFormat.sectorByteCount) {
+            guard let batch = BatchFrame.parse(bytes, at: offset, seed: seed) else { continue }
+            throw .corrupt(
+                file: SegmentName.file(number), offset: 0,
+                reason: """
+                    the header there doesn't match its checksum, yet batch \(batch.batchNumber) \
+                    was written after it was synced
+                    """)
         }
     }
 

@@ -350,6 +350,8 @@ extension Raft {
             // being a voter: its work is done (thesis 4.2.2).
             for peer in configuration.members where peer != id { sendHeartbeat(to: peer) }
             becomeFollower(term: term, leader: nil, now: now)
+            // A quorum has what only this member had: it would only keep others from leading.
+            isCountedOn = false
         }
     }
 }

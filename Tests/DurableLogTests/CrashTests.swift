@@ -211,6 +211,24 @@ struct DamageTests {
         }
     }
 
+    @Test("so it is when only the last batch stands behind the header", arguments: [false, true])
+    func rottenHeaderOfLastSegment(isZeroed: Bool) throws {
+        var disk = try freshDisk()
+        let file = "log-0000000000000002"
+        var driver = LogDriver(
+            opening: disk, recovered: try LogRecovery.open(&disk, identity: testIdentity))
+        try driver.fill(untilBatchIn: file)
+        disk = driver.disk
+        if isZeroed {
+            try disk.write(file, offset: 0, bytes: [UInt8](repeating: 0, count: 512))
+        } else {
+            disk.flipBit(in: file, at: 20)
+        }
+        #expect(throws: LogError.self) {
+            _ = try LogRecovery.open(&disk, identity: testIdentity)
+        }
+    }
+
     @Test("damage in a last batch that nothing claims as synced is a tear")
     func tear() throws {
         var disk = try tenBatches(marker: false)
@@ -380,15 +398,7 @@ struct ReadBackTests {
         let file = "log-0000000000000002"
         var driver = LogDriver(
             opening: disk, recovered: try LogRecovery.open(&disk, identity: testIdentity))
-        var last: UInt64 = 0
-        while try (driver.disk.byteCount(of: file) ?? 0) == 0
-            || driver.disk.read(file, offset: 512, byteCount: 8).allSatisfy({ $0 == 0 })
-        {
-            last += 1
-            driver.log.append(
-                .init(entries: [entry(last, size: 900)]), token: last, commitIndex: 0)
-            driver.settle()
-        }
+        let last = try driver.fill(untilBatchIn: file)
         // The sync of the batch that began the second segment failed. After a restart it is said
         // again; then a snapshot makes the first segment unnecessary.
         disk = driver.disk

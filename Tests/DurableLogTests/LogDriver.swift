@@ -51,6 +51,20 @@ struct LogDriver: ~Copyable {
     }
 
     mutating func settle() { while performOne() {} }
+
+    /// Appends entries until a segment has its first batch; returns the last one's index.
+    @discardableResult
+    mutating func fill(untilBatchIn file: String) throws -> UInt64 {
+        var last: UInt64 = 0
+        while try (disk.byteCount(of: file) ?? 0) == 0
+            || disk.read(file, offset: 512, byteCount: 8).allSatisfy({ $0 == 0 })
+        {
+            last += 1
+            log.append(.init(entries: [entry(last, size: 900)]), token: last, commitIndex: 0)
+            settle()
+        }
+        return last
+    }
 }
 
 func freshDisk() throws -> MemoryDisk {

@@ -12,6 +12,8 @@ struct RecoveryWatch {
     let deadline: Microseconds
     private var probes: [RequestID: (member: Int, kind: Probe)] = [:]
     private var served: [Int: Set<Probe>] = [:]
+    /// When a probe that is still unanswered was last sent, by member.
+    private var lastSent: [Int: [Probe: Microseconds]] = [:]
 
     init(start: Microseconds, deadline: Microseconds) {
         self.start = start
@@ -20,12 +22,17 @@ struct RecoveryWatch {
 
     func isProbe(_ request: RequestID) -> Bool { probes[request] != nil }
 
-    mutating func sent(_ request: RequestID, _ kind: Probe, to member: Int) {
+    mutating func sent(_ request: RequestID, _ kind: Probe, to member: Int, at time: Microseconds) {
         probes[request] = (member, kind)
+        lastSent[member, default: [:]][kind] = time
     }
+
+    /// When the probe was sent that a member may still be working on.
+    func lastSent(_ kind: Probe, to member: Int) -> Microseconds? { lastSent[member]?[kind] }
 
     mutating func answered(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
         guard let (member, kind) = probes.removeValue(forKey: request) else { return }
+        lastSent[member]?[kind] = nil
         if case .success = result { served[member, default: []].insert(kind) }
     }
 
@@ -141,14 +148,19 @@ extension World {
     func probe(_ member: Member) {
         guard phase == .recovery, let owed = recovery?.owed(by: member.position), !owed.isEmpty
         else { return }
-        schedule(
-            .probe(member.position), in: scenario.settings.raft.electionTimeoutMicroseconds / 5)
+        let timeout = scenario.settings.raft.electionTimeoutMicroseconds
+        schedule(.probe(member.position), in: timeout / 5)
         guard let process = member.process, !process.replica.removedMemberIDs.contains(member.id),
             process.replica.configuration.contains(member.id)
         else { return }
         for kind in owed {
+            // Where a message holds one entry and the next waits for its answer, more of them would
+            // be more than a healthy cluster can serve.
+            if let sent = recovery?.lastSent(kind, to: member.position), now < sent + timeout {
+                continue
+            }
             let id = clients.newID()
-            recovery?.sent(id, kind, to: member.position)
+            recovery?.sent(id, kind, to: member.position, at: now)
             deliver(.requests([kind.request(id)]), to: member)
         }
     }
