@@ -57,7 +57,8 @@ final class RangeStreams {
 
     private let replica: ReplicaLoop
     private let drainedBytes: Int
-    private let thread = WorkThread<RangeReaders>(makeState: { RangeReaders() })
+    private let thread = WorkThread<RangeReaders>(
+        niceness: Node.bulkNiceness, makeState: { RangeReaders() })
     private var open: [RequestID: Open] = [:]
     /// Given out as a whole, but not sent yet.
     private var leaving: [Outlet] = []
