@@ -39,22 +39,6 @@ struct BigReadTests {
         return cluster
     }
 
-    /// Puts one after the other until told to stop; returns how long the slowest took, and how many.
-    private static func probe(_ client: RawClient, until stop: StopFlag) async throws -> (
-        slowest: Duration, count: Int
-    ) {
-        var slowest = Duration.zero
-        var count = 0
-        while !stop.isSet {
-            let start = ContinuousClock.now
-            try await client.put("probe", bytes: [1])
-            slowest = max(slowest, .now - start)
-            count += 1
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        return (slowest, count)
-    }
-
     /// Looks every few milliseconds; the kernel's own peak includes the loading.
     private static func peakBytes(of process: Int32, until stop: StopFlag) async throws -> Int {
         var peak = 0
@@ -71,7 +55,7 @@ struct BigReadTests {
         let client = try await RawClient.connect(port: cluster.clientPorts[0])
         let before = try cluster.residentBytes(0)
         let stop = StopFlag()
-        async let probed = Self.probe(client, until: stop)
+        async let probed = client.probe(until: stop)
         let process = try cluster.processIdentifier(0)
         async let watched = Self.peakBytes(of: process, until: stop)
         try await Self.script("read", cluster, 0, keys: Self.keys)
