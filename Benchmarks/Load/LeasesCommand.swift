@@ -24,14 +24,16 @@ struct LeasesCommand: AsyncParsableCommand {
         let server = try serverOptions.server
         let end = NIODeadline.now() + .seconds(Int64(seconds))
         let first = Int64.random(in: 1..<Int64.max / 2)
-        try await prepare("grant leases", server, path: Requests.grantPath) { number in
+        try await CallLoad.prepare(
+            "grant leases", server, path: Requests.grantPath, count: count
+        ) { number in
             // Rounded up: a lease granted later is granted for less.
             let left = (end - .now()).nanoseconds
             return Requests.grant(
                 id: first + Int64(number), ttlSeconds: max(1, left / 1_000_000_000))
         }
-        try await prepare("put keys", server, path: Work.put.path) { number in
-            Requests(keyCount: 1, valueBytes: 0).put(number + 1, lease: first + Int64(number))
+        try await CallLoad.prepare("put keys", server, path: Work.put.path, count: count) {
+            Requests(keyCount: 1, valueBytes: 0).put($0 + 1, lease: first + Int64($0))
         }
         let wait = (end - .now()).nanoseconds - 1_000_000_000
         guard wait > 0 else {
@@ -49,21 +51,5 @@ struct LeasesCommand: AsyncParsableCommand {
             return CallLoad(plan, on: loop)
         }
         try report.finish()
-    }
-
-    private func prepare(
-        _ what: String, _ server: Server, path: String,
-        message: @escaping @Sendable (Int) -> [UInt8]
-    ) async throws {
-        let report = try await CallLoad.run { [count] loop in
-            var plan = CallLoad.Plan(server: server, path: path, message: message)
-            plan.connections = 8
-            plan.streams = 32
-            plan.count = count
-            return CallLoad(plan, on: loop)
-        }
-        guard report.failed == 0 else {
-            throw LoadError(description: "can't \(what): \(report.failure ?? "")")
-        }
     }
 }

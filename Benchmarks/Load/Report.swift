@@ -37,8 +37,8 @@ struct Report: Codable {
     var failed = 0
     var seconds = 0.0
     var latency: Latencies.Summary?
-    /// The longest time between two successes that followed each other.
-    var longestGapMicroseconds = 0
+    /// The longest time between two successes that followed each other; nil for watches.
+    var longestGapMicroseconds: Int?
     /// One of the failures, the first.
     var failure: String?
 

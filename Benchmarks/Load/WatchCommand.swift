@@ -143,7 +143,6 @@ final class WatchLoad: Load {
         for connection in connections { connection.close() }
         report.seconds = Double((NIODeadline.now() - startTime).nanoseconds) / 1e9
         report.latency = latencies.summary
-        report.longestGapMicroseconds = report.latency?.maximumMicroseconds ?? 0
         done?(.success(report))
         done = nil
     }
