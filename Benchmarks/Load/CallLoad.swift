@@ -1,5 +1,4 @@
 import EtcdMessages
-import EtcdWire
 import HTTP2
 import NIOCore
 import SwiftProtobuf

@@ -20,6 +20,12 @@ struct LeasesCommand: AsyncParsableCommand {
     @Option(help: "Seconds of puts.")
     var putSeconds = 10
 
+    func validate() throws {
+        guard count > 0, rate > 0, putSeconds > 0 else {
+            throw ValidationError("a number of leases, puts or seconds is above 0")
+        }
+    }
+
     func run() async throws {
         let server = try serverOptions.server
         let end = NIODeadline.now() + .seconds(Int64(seconds))
@@ -27,7 +33,7 @@ struct LeasesCommand: AsyncParsableCommand {
         try await CallLoad.prepare(
             "grant leases", server, path: Requests.grantPath, count: count
         ) { number in
-            // Rounded up: a lease granted later is granted for less.
+            // A lease granted later is granted for less; all end in the second before `end`.
             let left = (end - .now()).nanoseconds
             return Requests.grant(
                 id: first + Int64(number), ttlSeconds: max(1, left / 1_000_000_000))

@@ -11,7 +11,7 @@ struct Latencies {
     }
 
     /// What is printed of them.
-    struct Summary: Codable {
+    struct Summary: Encodable {
         let medianMicroseconds: Int
         let meanMicroseconds: Int
         let p99Microseconds: Int
@@ -32,7 +32,7 @@ struct Latencies {
 }
 
 /// The figures of one load, printed as one line of JSON.
-struct Report: Codable {
+struct Report: Encodable {
     var succeeded = 0
     var failed = 0
     var seconds = 0.0

@@ -33,6 +33,9 @@ struct RunCommand: AsyncParsableCommand {
         guard connections > 0, streams > 0, keys > 0, requests ?? 1 > 0, rate ?? 1 > 0 else {
             throw ValidationError("a number of connections, streams, keys or calls is above 0")
         }
+        guard work != .keepAlive || rate == nil else {
+            throw ValidationError("a renewal follows the answer to the last: it takes no --rate")
+        }
     }
 
     func run() async throws {
