@@ -80,6 +80,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
 
+        .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .target(
             name: "Fuzzing",
             dependencies: [
@@ -114,7 +115,6 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
             ], path: "Benchmarks/Micro", exclude: ["thresholds.txt"]),
 
-        .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
         .testTarget(

@@ -9,8 +9,6 @@ import Testing
 /// Ranges of so many keys that their answers dwarf what a member may take for them.
 @Suite("Big reads", .serialized)
 struct BigReadTests {
-    private static let python =
-        ProcessInfo.processInfo.environment["MARTLET_TEST_PYTHON"] ?? "python3"
     /// Answered with 89 MB.
     private static let keys = 300_000
     /// What a member may take beyond what it has, while ranges are read.
@@ -20,14 +18,12 @@ struct BigReadTests {
     private static func script(
         _ mode: String, _ cluster: ProcessCluster, _ member: Int, keys: Int
     ) async throws {
-        let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("Python/large_range.py").path
         let arguments = [
-            file, mode, "\(cluster.clientPorts[member])", "\(keys)",
+            PythonScript.path("large_range.py"), mode, "\(cluster.clientPorts[member])", "\(keys)",
             cluster.folder.appendingPathComponent("expected").path,
         ]
         // On a thread of its own: it waits for the process.
-        let result = try await Task.detached { try run(python, arguments) }.value
+        let result = try await Task.detached { try run(PythonScript.interpreter, arguments) }.value
         #expect(result.output == "ok\n", "\(mode): \(result.errors)")
     }
 

@@ -105,10 +105,6 @@ extension RawClient {
         }
         return stream
     }
-
-    private static func end(ofPrefix prefix: String) -> ArraySlice<UInt8> {
-        (Array(prefix.utf8.dropLast()) + [prefix.utf8.last! + 1])[...]
-    }
 }
 
 /// The server ended a stream that the test still needed.
