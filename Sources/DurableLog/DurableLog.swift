@@ -120,6 +120,8 @@ public struct DurableLog: ~Copyable {
         var commitIndex: UInt64 = 0
     }
 
+    private static var maxExpectedBatchByteCount: Int { 256 << 10 }
+
     private let settings: DurableLogSettings
     private let identity: DirectoryIdentity
     private let epoch: UInt64
@@ -147,6 +149,8 @@ public struct DurableLog: ~Copyable {
     private var isWriting = false
     private var writingTokens: [UInt64] = []
     private var hasUnmarkedBatch = false
+    /// Batches resemble the one before; what grows step by step is copied at each.
+    private var expectedBatchByteCount = 0
     private var nextOperationID: UInt64 = 1
     private var failure: LogError?
     private var outputs: [LogOutput] = []
@@ -285,10 +289,13 @@ public struct DurableLog: ~Copyable {
     }
 
     private mutating func openBatchIfNeeded() {
-        if let last = queue.last, last.frame.payloadByteCount < settings.maxBatchPayloadBytes {
+        // Not `queue.last`, which would copy the batch.
+        if let last = queue.indices.last,
+            queue[last].frame.payloadByteCount < settings.maxBatchPayloadBytes
+        {
             return
         }
-        queue.append(OpenBatch(frame: BatchFrame()))
+        queue.append(OpenBatch(frame: BatchFrame(expectedByteCount: expectedBatchByteCount)))
     }
 
     private mutating func truncate(to index: UInt64) {
@@ -483,6 +490,7 @@ public struct DurableLog: ~Copyable {
         if batch.resets { locations.noteWrittenReset() }
         locations.noteWrite(segment: segment, highestEntry: batch.highestEntry)
         nextBatchNumber += 1
+        expectedBatchByteCount = min(frame.count, Self.maxExpectedBatchByteCount)
         offset = start + frame.count
         previousEnd = (segment, offset)
         isWriting = true

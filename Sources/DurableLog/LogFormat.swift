@@ -130,7 +130,13 @@ struct BatchFrame {
     }
 
     /// Room for the header, then the payload.
-    private var bytes = [UInt8](repeating: 0, count: LogFormat.batchHeaderByteCount)
+    private var bytes: [UInt8] = []
+
+    /// - Parameter expectedByteCount: memory to set aside; a batch that has to grow is copied.
+    init(expectedByteCount: Int = 0) {
+        bytes.reserveCapacity(expectedByteCount)
+        bytes += repeatElement(0, count: LogFormat.batchHeaderByteCount)
+    }
 
     var payloadByteCount: Int { bytes.count - LogFormat.batchHeaderByteCount }
     var isEmpty: Bool { payloadByteCount == 0 }
@@ -151,10 +157,15 @@ struct BatchFrame {
     }
 
     mutating func append(entry: LogEntry) {
-        bytes.append(Tag.entry)
-        bytes.appendInteger(entry.index)
-        bytes.appendInteger(entry.term)
-        bytes.appendInteger(UInt32(entry.bytes.count))
+        // One piece of 21 bytes: four cost 300 instructions more.
+        withUnsafeTemporaryAllocation(byteCount: 21, alignment: 8) { head in
+            head[0] = Tag.entry
+            head.storeBytes(of: entry.index.littleEndian, toByteOffset: 1, as: UInt64.self)
+            head.storeBytes(of: entry.term.littleEndian, toByteOffset: 9, as: UInt64.self)
+            head.storeBytes(
+                of: UInt32(entry.bytes.count).littleEndian, toByteOffset: 17, as: UInt32.self)
+            bytes.append(contentsOf: head)
+        }
         bytes.append(contentsOf: entry.bytes)
     }
 

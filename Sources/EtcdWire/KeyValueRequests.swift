@@ -159,9 +159,9 @@ public struct RangeRequest: Equatable, Sendable {
 /// `etcdserverpb.PutRequest`, read in place.
 public struct PutRequest: Equatable, Sendable {
     /// The key to write.
-    public var key: ArraySlice<UInt8> = []
+    public var key: ArraySlice<UInt8>
     /// The value to write.
-    public var value: ArraySlice<UInt8> = []
+    public var value: ArraySlice<UInt8>
     /// The lease to attach the key to; 0 means none.
     public var lease: Int64 = 0
     /// Return the key-value as it was before.
@@ -172,15 +172,21 @@ public struct PutRequest: Equatable, Sendable {
     public var ignoreLease = false
 
     /// A request for nothing yet.
-    public init() {}
+    public init() {
+        key = []
+        value = []
+    }
 
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
+        // Each slice counts a reference: none is made that another takes the place of.
+        var keyRange = bytes.startIndex..<bytes.startIndex
+        var valueRange = keyRange
         var reader = WireReader(bytes)
         while let tag = try reader.nextTag() {
             switch tag.fieldNumber {
-            case 1: key = try reader.readBytes(tag)
-            case 2: value = try reader.readBytes(tag)
+            case 1: keyRange = try reader.readRange(tag)
+            case 2: valueRange = try reader.readRange(tag)
             case 3: lease = try reader.readInt64(tag)
             case 4: prevKV = try reader.readBool(tag)
             case 5: ignoreValue = try reader.readBool(tag)
@@ -188,6 +194,8 @@ public struct PutRequest: Equatable, Sendable {
             default: try reader.skip(tag)
             }
         }
+        key = bytes[keyRange]
+        value = bytes[valueRange]
     }
 
     /// Bytes that `encode` appends.

@@ -172,39 +172,11 @@ public enum RPCMethod: UInt8, CaseIterable, Sendable {
         isClientStreaming || self == .rangeStream || self == .snapshot || self == .observe
     }
 
-    /// The method that a request's `:path` names, or nil. Creates no string: candidates of the
-    /// same length are compared byte by byte, and no length has more than a handful.
-    public init?(path: UnsafeRawBufferPointer) {
-        guard path.count < Self.byPathLength.count else { return nil }
-        for candidate in Self.byPathLength[path.count] {
-            let matches = candidate.path.withUnsafeBytes { $0.elementsEqual(path) }
-            if matches {
-                self = candidate.method
-                return
-            }
-        }
-        return nil
-    }
-
     /// The method that a request's `:path` names, or nil.
     public init?(path: String) {
-        var path = path
-        let method = path.withUTF8 { RPCMethod(path: UnsafeRawBufferPointer($0)) }
-        guard let method else { return nil }
+        guard let method = Self.byPath[path] else { return nil }
         self = method
     }
 
-    private struct Candidate {
-        let path: [UInt8]
-        let method: RPCMethod
-    }
-
-    /// Methods by the length of their path; in declaration order, so that hot ones come first.
-    private static let byPathLength: [[Candidate]] = {
-        let candidates = allCases.map { Candidate(path: Array($0.path.utf8), method: $0) }
-        let longest = candidates.map(\.path.count).max() ?? 0
-        var table = [[Candidate]](repeating: [], count: longest + 1)
-        for candidate in candidates { table[candidate.path.count].append(candidate) }
-        return table
-    }()
+    private static let byPath = Dictionary(uniqueKeysWithValues: allCases.map { ($0.path, $0) })
 }

@@ -58,14 +58,20 @@ public struct WireReader: Sendable {
         }
     }
 
-    /// The length-prefixed bytes at this position, as a slice of the message.
+    /// Where the length-prefixed bytes at this position stand.
     @inlinable
-    public mutating func lengthDelimited() throws(WireError) -> ArraySlice<UInt8> {
+    mutating func lengthDelimitedRange() throws(WireError) -> Range<Int> {
         let length = try varint()
         guard length <= UInt64(end - position) else { throw .truncated }
         let start = position
         position += Int(truncatingIfNeeded: length)
-        return bytes[start..<position]
+        return start..<position
+    }
+
+    /// The length-prefixed bytes at this position, as a slice of the message.
+    @inlinable
+    public mutating func lengthDelimited() throws(WireError) -> ArraySlice<UInt8> {
+        bytes[try lengthDelimitedRange()]
     }
 
     /// The value of a bytes, string or message field.
@@ -75,6 +81,15 @@ public struct WireReader: Sendable {
             throw .wrongWireType(fieldNumber: tag.fieldNumber)
         }
         return try lengthDelimited()
+    }
+
+    /// Where the value of a bytes, string or message field stands in the message.
+    @inlinable
+    public mutating func readRange(_ tag: WireTag) throws(WireError) -> Range<Int> {
+        guard tag.wireType == .lengthDelimited else {
+            throw .wrongWireType(fieldNumber: tag.fieldNumber)
+        }
+        return try lengthDelimitedRange()
     }
 
     /// The value of a uint64 field.
@@ -107,7 +122,7 @@ public struct WireReader: Sendable {
     public mutating func skip(_ tag: WireTag) throws(WireError) {
         switch tag.wireType {
         case .varint: _ = try varint()
-        case .lengthDelimited: _ = try lengthDelimited()
+        case .lengthDelimited: _ = try lengthDelimitedRange()
         case .fixed64: try advance(8)
         case .fixed32: try advance(4)
         }

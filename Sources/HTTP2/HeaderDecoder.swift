@@ -37,15 +37,17 @@ package struct HeaderDecoder<Parsed> {
     package mutating func decode(
         _ buffer: ByteBuffer, _ range: Range<Int>, opening: Bool
     ) throws(HTTP2ConnectionError) -> Parsed {
-        for candidate in remembered
-        where candidate.opening == opening && candidate.block.count == range.count {
+        for place in remembered.indices
+        where remembered[place].opening == opening
+            && remembered[place].block.count == range.count
+        {
             // `range` lies within the readable bytes: it is a frame's payload that was received.
             let isSame = buffer.withUnsafeReadableBytes { readable in
                 let start = range.lowerBound - buffer.readerIndex
                 return UnsafeRawBufferPointer(rebasing: readable[start..<(start + range.count)])
-                    .elementsEqual(candidate.block)
+                    .elementsEqual(remembered[place].block)
             }
-            if isSame { return candidate.parsed }
+            if isSame { return remembered[place].parsed }
         }
         guard var block = buffer.getSlice(at: range.lowerBound, length: range.count) else {
             preconditionFailure("header block outside of the received bytes")

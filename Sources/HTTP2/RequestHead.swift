@@ -6,6 +6,8 @@ import NIOHPACK
 public final class RequestHead: Sendable {
     /// The method's path, such as `/etcdserverpb.KV/Put`.
     public let path: String
+    /// The method of the API that the path names; nil for none.
+    public let method: RPCMethod?
     /// How long the caller waits (`grpc-timeout`); nil means for ever.
     public let timeoutNanoseconds: Int64?
     /// The caller wants an error while the member has no leader (`hasleader: true`).
@@ -20,6 +22,7 @@ public final class RequestHead: Sendable {
         fields: HPACKHeaders
     ) {
         self.path = path
+        self.method = RPCMethod(path: path)
         self.timeoutNanoseconds = timeoutNanoseconds
         self.requiresLeader = requiresLeader
         self.token = token

@@ -85,8 +85,11 @@ public struct RaftSettings: Equatable, Sendable {
     public var heartbeatIntervalMicroseconds: Microseconds = 100_000
     /// How long a follower waits for its leader; the actual wait is drawn from [1, 2) times this.
     public var electionTimeoutMicroseconds: Microseconds = 1_000_000
-    /// Append messages that may be unacknowledged towards one peer.
-    public var maxInflightMessages = 256
+    /// Append messages that may be unacknowledged towards one peer. Few: what comes meanwhile
+    /// gathers, and one message for many entries costs everybody less than one for each (64
+    /// connections with a put each: 87 µs of CPU a put with 256, 73 with 4). Not one: towards a distant
+    /// peer an entry would wait for a whole round trip before it leaves.
+    public var maxInflightMessages = 4
     /// Entry bytes that may be unacknowledged towards one peer.
     public var maxInflightBytes = 8 << 20
     /// Entry bytes in one append message; a single larger entry still travels alone.

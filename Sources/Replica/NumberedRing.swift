@@ -1,6 +1,7 @@
-/// Elements under ascending numbers, most of which are taken out in about the order in which they
-/// came. To add, find or take out one costs O(1) amortised and allocates nothing. One that stays while
-/// thousands come and go is set aside, so that it doesn't keep their places.
+/// Elements under numbers that come in about ascending order, most of which are taken out in about
+/// the order in which they came. To add, find or take out one costs O(1) amortised and allocates
+/// nothing. One that stays while thousands come and go is set aside, so that it doesn't keep their
+/// places.
 public struct NumberedRing<Element> {
     // A place for each number from the oldest element on that isn't set aside; nil where it is gone or never came.
     @usableFromInline var places: [Element?] = []
@@ -8,6 +9,9 @@ public struct NumberedRing<Element> {
     @usableFromInline var aside: [UInt64: Element] = [:]
     @usableFromInline var end: UInt64
     @usableFromInline var held = 0
+
+    /// Numbers that may be left out before a new one without setting what is here aside.
+    @usableFromInline static var widestGap: UInt64 { 64 }
 
     /// An empty ring. Numbers may begin anywhere; they wrap around.
     @inlinable public init(firstNumber: UInt64) { end = firstNumber }
@@ -43,15 +47,26 @@ public struct NumberedRing<Element> {
         head = 0
     }
 
-    /// Adds an element under a number that is not below `nextNumber`; those between stay empty.
-    @inlinable public mutating func append(_ element: Element, at number: UInt64) {
+    /// Adds an element under a number that nothing stands under.
+    @inlinable public mutating func insert(_ element: Element, at number: UInt64) {
         let gap = number &- end
-        precondition(gap <= UInt64(Int32.max), "numbers ascend, without wide gaps")
-        for _ in 0..<gap {
-            places.append(nil)
-            end &+= 1
+        if gap <= Self.widestGap {
+            for _ in 0..<gap {
+                places.append(nil)
+                end &+= 1
+            }
+            _ = append(element)
+        } else if let place = place(of: number) {
+            places[place] = element
+            held += 1
+        } else if gap < .max / 2 {
+            setAside()
+            end = number
+            _ = append(element)
+        } else {
+            aside[number] = element
+            held += 1
         }
-        _ = append(element)
     }
 
     /// The element with a number, nil if it isn't here.
@@ -72,7 +87,9 @@ public struct NumberedRing<Element> {
     /// Takes an element out.
     @inlinable public mutating func remove(_ number: UInt64) -> Element? {
         guard let place = place(of: number) else {
-            guard !aside.isEmpty, let element = aside.removeValue(forKey: number) else { return nil }
+            guard !aside.isEmpty, let element = aside.removeValue(forKey: number) else {
+                return nil
+            }
             held -= 1
             return element
         }

@@ -4,8 +4,9 @@ import RaftCore
 /// A read that waits until this member has caught up with the moment it came.
 struct PendingRead {
     enum Kind {
-        case range(RangeRequest)
-        case txn(TxnRequest)
+        // Requests are large: to copy one costs more than to keep it apart.
+        indirect case range(RangeRequest)
+        indirect case txn(TxnRequest)
         case leases
         case members
         case barrier
@@ -40,7 +41,7 @@ struct PendingReads {
     }
     private var calls = WaitingCalls<PendingRead>(firstNumber: 1)
     /// The numbers of clients' reads.
-    private var numbers: [RequestID: UInt64] = [:]
+    private var numbers = NumberedRing<UInt64>(firstNumber: 1)
     // Reads by number; one that was given up is passed over when its turn comes.
     private(set) var fresh: [UInt64] = []
     private var asked: [Question] = []
@@ -69,13 +70,13 @@ struct PendingReads {
 
     mutating func add(_ request: RequestID?, _ kind: PendingRead.Kind, deadline: CallDeadline) {
         let number = calls.add(PendingRead(request: request, kind: kind), deadline: deadline)
-        if let request { numbers[request] = number }
+        if let request { numbers.insert(number, at: request) }
         fresh.append(number)
     }
 
     /// Forgets a read whose client no longer waits, if it is one of these.
     mutating func cancel(_ request: RequestID) {
-        guard let number = numbers.removeValue(forKey: request) else { return }
+        guard let number = numbers.remove(request) else { return }
         _ = calls.remove(number)
         forgetRemoved(&fresh)
         forgetRemoved(&refused)
@@ -149,7 +150,7 @@ struct PendingReads {
             guard answer.index <= applied else { return false }
             for number in answer.reads {
                 guard let read = calls.remove(number) else { continue }
-                if let request = read.request { numbers[request] = nil }
+                if let request = read.request { _ = numbers.remove(request) }
                 ready.append(read)
             }
             return true
@@ -167,7 +168,7 @@ struct PendingReads {
     {
         while let (read, deadline) = calls.removeExpired(now: now) {
             guard let request = read.request else { continue }
-            numbers[request] = nil
+            _ = numbers.remove(request)
             return (request, deadline)
         }
         return nil

@@ -251,8 +251,12 @@ public struct Replica: ~Copyable {
             core.step(.transferLeadership(to: target), now: now)
         }
         settle()
-        sink.append(contentsOf: effects)
-        effects.removeAll(keepingCapacity: true)
+        if sink.isEmpty {
+            swap(&sink, &effects)  // Spares every effect a copy.
+        } else {
+            sink.append(contentsOf: effects)
+            effects.removeAll(keepingCapacity: true)
+        }
     }
 
     /// When `.timer` is due next.

@@ -17,8 +17,14 @@ struct NumberedRingTests {
                 model[number] = step
                 order.append(number)
             case 1:
-                let number = ring.nextNumber &+ UInt64.random(in: 0..<3, using: &random)
-                ring.append(step, at: number)
+                // Ahead, far ahead or behind.
+                let distance = [3, 200].randomElement(using: &random)!
+                let number =
+                    ring.nextNumber
+                    &+ UInt64(
+                        truncatingIfNeeded: Int.random(in: -distance..<distance, using: &random))
+                guard model[number] == nil else { continue }
+                ring.insert(step, at: number)
                 model[number] = step
                 order.append(number)
             default:
@@ -33,7 +39,8 @@ struct NumberedRingTests {
             }
             #expect(ring.count == model.count)
         }
-        #expect(ring.numbers == order.filter { model[$0] != nil })
+        let newest = ring.nextNumber
+        #expect(ring.numbers == model.keys.sorted { newest &- $0 > newest &- $1 })
         #expect(ring[ring.nextNumber] == nil)
     }
 

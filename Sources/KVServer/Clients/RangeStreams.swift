@@ -58,7 +58,8 @@ final class RangeStreams {
     private let loop: any EventLoop
     private let drainedBytes: Int
     private let takeView: () -> StoreView
-    private let thread = WorkThread<RangeReaders>(makeState: { RangeReaders() })
+    private let thread = WorkThread<RangeReaders>(
+        niceness: Node.bulkNiceness, makeState: { RangeReaders() })
     private var open: [RequestID: Open] = [:]
     /// Given out as a whole, but not taken by their clients yet.
     private var leaving: [Outlet] = []

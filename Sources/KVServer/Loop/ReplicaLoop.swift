@@ -34,16 +34,18 @@ final class ReplicaLoop: @unchecked Sendable {
     private let stop: (ReplicaFailure) -> Void
     var outlets: Outlets?
 
-    private var requests: [ClientRequest] = []
+    // Accesses end with their statements, before anything is called; not checked again for each
+    // request.
+    @exclusivity(unchecked) private var requests: [ClientRequest] = []
     private var events: [ReplicaEvent] = []
-    private var isTurnScheduled = false
+    @exclusivity(unchecked) private var isTurnScheduled = false
     private var effects: [ReplicaEffect] = []
     /// The array that `effects` changes places with while its effects are carried out.
     private var spareEffects: [ReplicaEffect] = []
     private var knownLeader: MemberID?
     private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
-    private(set) var nextRequestID: RequestID = 1
+    @exclusivity(unchecked) private(set) var nextRequestID: RequestID = 1
     private(set) var nextWatchStreamID: WatchStreamID = 1
 
     init(

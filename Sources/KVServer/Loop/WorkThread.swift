@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 
@@ -16,14 +17,23 @@ final class WorkThread<State>: @unchecked Sendable {
     private let finish: @Sendable (inout State) -> Void
 
     /// Starts the thread, whose state begins as `makeState` says and goes through `finish` at last.
+    ///
+    /// - Parameter niceness: how far it stands back behind other threads where cores are short, from
+    ///   0 (not at all) to 19, as `nice` has it.
     init(
+        niceness: Int32 = 0,
         makeState: @escaping @Sendable () -> State,
         finish: @escaping @Sendable (inout State) -> Void = { _ in }
     ) {
         self.finish = finish
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         loop = group.next()
-        loop.execute { self.state = makeState() }
+        loop.execute {
+            // For Linux the process 0 is the calling thread. Standing back is a courtesy: where it
+            // is refused, work goes on.
+            if niceness > 0 { _ = setpriority(Int32(PRIO_PROCESS.rawValue), 0, niceness) }
+            self.state = makeState()
+        }
     }
 
     func submit(_ work: @escaping Work) {

@@ -23,6 +23,9 @@ final class Node: @unchecked Sendable {
     private let clients: ClientListener
     private var isStopping = false
 
+    /// How far work on whole snapshots and large ranges stands back behind what clients wait for.
+    static let bulkNiceness: Int32 = 10
+
     init(
         configuration: ServerConfiguration, recovered: RecoveredReplica,
         applyRecord: ApplyRecord, loop: EventLoop, logger: Logger, exit: ExitCode
@@ -34,7 +37,7 @@ final class Node: @unchecked Sendable {
         let directory = configuration.dataDirectory
         logDisk = DiskThread(directory: directory)
         backgroundDisk = DiskThread(directory: directory)
-        snapshotDisk = DiskThread(directory: directory)
+        snapshotDisk = DiskThread(directory: directory, niceness: Self.bulkNiceness)
         var generator = SystemRandomNumberGenerator()
         let boot: UInt64 = generator.next()
         let identity = recovered.identity

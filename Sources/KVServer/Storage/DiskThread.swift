@@ -3,8 +3,8 @@ typealias DiskThread = WorkThread<PosixDisk>
 
 extension WorkThread where State == PosixDisk {
     /// A thread for the files of a directory.
-    convenience init(directory: String) {
+    convenience init(directory: String, niceness: Int32 = 0) {
         self.init(
-            makeState: { PosixDisk(directory: directory) }, finish: { $0.closeAll() })
+            niceness: niceness, makeState: { PosixDisk(directory: directory) }, finish: { $0.closeAll() })
     }
 }

@@ -8,7 +8,11 @@ import RaftCore
 struct LeaseOracle {
     private struct Lease {
         var seconds: Int64
+        /// When the last renewal was sent that was acknowledged.
         var renewedAt: Microseconds
+        /// When the last renewal came to its end, whatever became of it: until then it may have been
+        /// carried out.
+        var renewalEndedAt: Microseconds = 0
         var endedAt: Microseconds?
     }
     private var leases: [Int64: Lease] = [:]
@@ -31,7 +35,7 @@ struct LeaseOracle {
     func lastEnd(newestLeadership: Microseconds) -> Microseconds {
         leases.values.filter { $0.endedAt == nil }.map { lease in
             let time = Microseconds(lease.seconds) * 1_000_000
-            return max(lease.renewedAt, newestLeadership) + time
+            return max(lease.renewedAt, lease.renewalEndedAt, newestLeadership) + time
                 + time / 1_000_000 * (driftPerMillion * 1_000_000 / (1_000_000 - driftPerMillion))
         }.max() ?? 0
     }
@@ -60,6 +64,11 @@ struct LeaseOracle {
     }
 
     // MARK: - The clients
+
+    /// Nobody waits for a renewal any more: it was answered, has failed, or was given up.
+    mutating func renewalEnded(_ lease: Int64, now: Microseconds) {
+        leases[lease]?.renewalEndedAt = now
+    }
 
     /// A renewal was answered.
     mutating func renewed(

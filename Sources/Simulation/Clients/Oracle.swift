@@ -116,6 +116,11 @@ public struct Oracle {
 
     // MARK: - Answers
 
+    /// Nobody waits for a call any more, whatever became of it.
+    mutating func ended(_ call: Call, now: Microseconds) {
+        if case .keepAlive(let lease) = call.request { leases.renewalEnded(lease, now: now) }
+    }
+
     /// A call was answered.
     mutating func answered(_ call: Call, _ message: [UInt8]) throws(Violation) {
         do {

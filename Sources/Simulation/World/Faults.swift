@@ -146,16 +146,24 @@ extension World {
     /// Destroys a whole directory, where a majority of the voters stays whole. The operator removes
     /// the member some time and adds another under a new id.
     ///
-    /// The voters are those of a committed configuration: one that only a leader has is gone with its
-    /// disk, and those that remain may be no majority of the one before.
+    /// The leader's voters are those of a committed configuration: one that only it has is gone with
+    /// its disk, and those that remain may be no majority of the one before. A majority stays in each
+    /// configuration that a member goes by, committed or not: who has the newest log may be the only
+    /// one to have it, and then needs the votes that it names.
     private func wipe() {
         guard let leader = leadingMember,
-            leader.process!.replica.configurationIndex <= leader.process!.replica.commitIndex
+            leader.process!.replica.configurationIndex <= leader.process!.replica.commitIndex,
+            members.allSatisfy({ $0.isRunning || $0.condition.isHalted }),
+            let victim = faults.random.pick(runningMembers)
         else { return }
-        let voters = leader.process!.replica.configuration.voters
-        let lost = voters.count { members[Int($0) - 1].condition.isHalted }
-        guard let victim = faults.random.pick(runningMembers), lost + 1 <= (voters.count - 1) / 2
-        else { return }
+        let staysWhole = runningMembers.allSatisfy { member in
+            let voters = member.process!.replica.configuration.voters
+            let lost = voters.count {
+                $0 == victim.id || members[Int($0) - 1].condition.isHalted
+            }
+            return lost <= max(0, voters.count - 1) / 2
+        }
+        guard staysWhole else { return }
         tell("n\(victim.id)'s disk is lost")
         crash(victim, losesPower: true)
         // Its account stays: what it acknowledged it held when it said so.

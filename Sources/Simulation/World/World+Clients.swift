@@ -111,6 +111,7 @@ extension World {
         }
         guard let call = clients.calls.removeValue(forKey: request) else { return }
         clients.sessions[call.session].call = nil
+        clients.oracle.ended(call, now: now)
         guarded { () throws(Violation) in
             switch result {
             case .success(let message):
@@ -143,6 +144,7 @@ extension World {
         }
         clients.calls[id] = nil
         clients.sessions[session].call = nil
+        clients.oracle.ended(call, now: now)
         clients.oracle.abandoned(call)
         clients.history.abandoned(call)
         if member.boot == call.boot { member.process?.endRange(id) }

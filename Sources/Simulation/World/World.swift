@@ -352,6 +352,10 @@ public final class World {
         member.process = nil
         member.condition = .down
         member.pausedUntil = 0
+        for event in member.putOff {
+            // The sender learns that the link broke.
+            if case .transfer(_, _, member.position, _, _) = event { schedule(event, in: 0) }
+        }
         member.putOff.removeAll()
         member.lanes = [[], []]
         member.snapshotJob = nil
