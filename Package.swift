@@ -80,6 +80,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ]),
 
+        .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .target(
             name: "Fuzzing",
             dependencies: [
@@ -114,7 +115,6 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
             ], path: "Benchmarks/Micro", exclude: ["thresholds.txt"]),
 
-        .target(name: "TestSupport", dependencies: ["DurableLog"], path: "Tests/TestSupport"),
         .testTarget(
             name: "RaftCoreTests", dependencies: ["RaftCore"], exclude: ["Scripts"]),
         .testTarget(
@@ -134,6 +134,7 @@ let package = Package(
                 "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], exclude: ["Python"]),
         .testTarget(

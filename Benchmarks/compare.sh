@@ -6,18 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-packages=()
-[ -f /usr/include/lz4frame.h ] || packages+=(liblz4-dev)
-command -v h2load >/dev/null || packages+=(nghttp2-client)
-if [ ${#packages[@]} -gt 0 ]; then
-    if [ "$(id -u)" -ne 0 ]; then
-        echo "sudo apt-get install -y ${packages[*]}"
-        exit 2
-    fi
-    echo "installing ${packages[*]}"
-    apt-get update -q >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q "${packages[@]}" >/dev/null
-fi
+Scripts/install-packages.sh /usr/include/lz4frame.h=liblz4-dev h2load=nghttp2-client
 
 venv=.build-compare/venv
 if [ ! -x "$venv/bin/etcd" ]; then

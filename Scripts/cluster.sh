@@ -93,17 +93,14 @@ port_holder() {
 # --- building -----------------------------------------------------------------------------------
 
 install_missing() {
-    [ -f /usr/include/lz4frame.h ] && return
-    local command="apt-get install -y liblz4-dev"
-    if [ "$(id -u)" -eq 0 ]; then
-        say "installing liblz4-dev"
-        mkdir -p "$dir"
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive $command; } >"$dir/apt.log" 2>&1 ||
-            die "could not install liblz4-dev; see $dir/apt.log"
-    else
-        say "sudo $command"
-        exit 2
-    fi
+    local code=0
+    "$root/Scripts/install-packages.sh" --log "$dir/apt.log" \
+        /usr/include/lz4frame.h=liblz4-dev || code=$?
+    case $code in
+    0) ;;
+    2) exit 2 ;;
+    *) die "could not install liblz4-dev; see $dir/apt.log" ;;
+    esac
 }
 
 build() {

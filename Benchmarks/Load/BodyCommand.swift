@@ -19,6 +19,7 @@ struct BodyCommand: ParsableCommand {
 
     func validate() throws {
         guard work != .keepAlive else { throw ValidationError("h2load can't renew leases") }
+        guard keys > 0 else { throw ValidationError("a number of keys is above 0") }
     }
 
     func run() throws {

@@ -1,5 +1,4 @@
 import EtcdMessages
-import EtcdWire
 import HTTP2
 import NIOCore
 import SwiftProtobuf
@@ -165,7 +164,7 @@ final class CallLoad: Load {
 
     private func noteGap(until now: NIODeadline) {
         let gap = Int((now - lastSuccess).nanoseconds / 1000)
-        report.longestGapMicroseconds = max(report.longestGapMicroseconds, gap)
+        report.longestGapMicroseconds = max(report.longestGapMicroseconds ?? 0, gap)
     }
 
     func lose(_ connection: LoadConnection, reason: String) {
@@ -208,5 +207,25 @@ final class CallLoad: Load {
         started += 1
         sent[slot].at = .now()
         connection.send(Requests.renewal(of: plan.leases[slot]), on: sent[slot].stream)
+    }
+}
+
+extension CallLoad {
+    /// Makes the calls that a measurement needs to have been made: as many, none of which may
+    /// fail. `what` says in an error what couldn't be done.
+    static func prepare(
+        _ what: String, _ server: Server, path: String, count: Int,
+        message: @escaping @Sendable (Int) -> [UInt8]
+    ) async throws {
+        let report = try await run { loop in
+            var plan = Plan(server: server, path: path, message: message)
+            plan.connections = 8
+            plan.streams = 32
+            plan.count = count
+            return CallLoad(plan, on: loop)
+        }
+        guard report.failed == 0 else {
+            throw LoadError(description: "can't \(what): \(report.failure ?? "")")
+        }
     }
 }

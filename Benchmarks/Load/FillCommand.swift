@@ -13,6 +13,10 @@ struct FillCommand: AsyncParsableCommand {
 
     private static let putsPerTransaction = 100
 
+    func validate() throws {
+        guard keys > 0 else { throw ValidationError("a number of keys is above 0") }
+    }
+
     func run() async throws {
         let server = try serverOptions.server
         let report = try await CallLoad.run { [keys, valueBytes] loop in

@@ -20,18 +20,26 @@ struct LeasesCommand: AsyncParsableCommand {
     @Option(help: "Seconds of puts.")
     var putSeconds = 10
 
+    func validate() throws {
+        guard count > 0, rate > 0, putSeconds > 0 else {
+            throw ValidationError("a number of leases, puts or seconds is above 0")
+        }
+    }
+
     func run() async throws {
         let server = try serverOptions.server
         let end = NIODeadline.now() + .seconds(Int64(seconds))
         let first = Int64.random(in: 1..<Int64.max / 2)
-        try await prepare("grant leases", server, path: Requests.grantPath) { number in
-            // Rounded up: a lease granted later is granted for less.
+        try await CallLoad.prepare(
+            "grant leases", server, path: Requests.grantPath, count: count
+        ) { number in
+            // A lease granted later is granted for less; all end in the second before `end`.
             let left = (end - .now()).nanoseconds
             return Requests.grant(
                 id: first + Int64(number), ttlSeconds: max(1, left / 1_000_000_000))
         }
-        try await prepare("put keys", server, path: Work.put.path) { number in
-            Requests(keyCount: 1, valueBytes: 0).put(number + 1, lease: first + Int64(number))
+        try await CallLoad.prepare("put keys", server, path: Work.put.path, count: count) {
+            Requests(keyCount: 1, valueBytes: 0).put($0 + 1, lease: first + Int64($0))
         }
         let wait = (end - .now()).nanoseconds - 1_000_000_000
         guard wait > 0 else {
@@ -49,21 +57,5 @@ struct LeasesCommand: AsyncParsableCommand {
             return CallLoad(plan, on: loop)
         }
         try report.finish()
-    }
-
-    private func prepare(
-        _ what: String, _ server: Server, path: String,
-        message: @escaping @Sendable (Int) -> [UInt8]
-    ) async throws {
-        let report = try await CallLoad.run { [count] loop in
-            var plan = CallLoad.Plan(server: server, path: path, message: message)
-            plan.connections = 8
-            plan.streams = 32
-            plan.count = count
-            return CallLoad(plan, on: loop)
-        }
-        guard report.failed == 0 else {
-            throw LoadError(description: "can't \(what): \(report.failure ?? "")")
-        }
     }
 }

@@ -42,28 +42,26 @@ extension Load {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
         let promise = loop.makePromise(of: Outcome.self)
+        let keeper = Keeper<Self>()
         loop.execute {
             let load = make(loop)
-            let keeper = Keeper(load)
-            load.start { result in
-                keeper.load = nil
-                promise.completeWith(result.mapError { $0 as any Error })
-            }
+            keeper.load = load
+            load.start { promise.completeWith($0.mapError { $0 as any Error }) }
         }
-        let outcome: Outcome
+        let outcome: Result<Outcome, any Error>
         do {
-            outcome = try await promise.futureResult.get()
+            outcome = .success(try await promise.futureResult.get())
         } catch {
-            try await group.shutdownGracefully()
-            throw error
+            outcome = .failure(error)
         }
         try await group.shutdownGracefully()
-        return outcome
+        keeper.load = nil
+        return try outcome.get()
     }
 }
 
-/// Keeps a load alive until it is done.
-private final class Keeper<Held> {
+/// Keeps a load alive until its loop has ended: connections tell it of their end, too, and one may
+/// still be trying when another has failed. `@unchecked Sendable`: used on the loop, and behind it.
+private final class Keeper<Held>: @unchecked Sendable {
     var load: Held?
-    init(_ load: Held) { self.load = load }
 }

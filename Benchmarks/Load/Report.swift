@@ -11,7 +11,7 @@ struct Latencies {
     }
 
     /// What is printed of them.
-    struct Summary: Codable {
+    struct Summary: Encodable {
         let medianMicroseconds: Int
         let meanMicroseconds: Int
         let p99Microseconds: Int
@@ -32,13 +32,13 @@ struct Latencies {
 }
 
 /// The figures of one load, printed as one line of JSON.
-struct Report: Codable {
+struct Report: Encodable {
     var succeeded = 0
     var failed = 0
     var seconds = 0.0
     var latency: Latencies.Summary?
-    /// The longest time between two successes that followed each other.
-    var longestGapMicroseconds = 0
+    /// The longest time between two successes that followed each other; nil for watches.
+    var longestGapMicroseconds: Int?
     /// One of the failures, the first.
     var failure: String?
 

@@ -26,9 +26,10 @@ enum Work: String, ExpressibleByArgument, CaseIterable {
 /// Makes request messages over a number of keys of 16 bytes, with values of one size.
 struct Requests {
     /// Different keys, named by number from 0.
-    let keyCount: Int
+    private let keyCount: Int
     private let valueBytes: Int
-    private var random: SplitMix
+    /// The same keys are drawn in every run.
+    private var random = SplitMix(state: 1)
 
     /// Values are cut from these: no compression makes them smaller than they look.
     private static let noise: [UInt8] = {
@@ -36,12 +37,10 @@ struct Requests {
         return (0..<1 << 20).map { _ in UInt8(truncatingIfNeeded: random.next()) }
     }()
 
-    /// Keys are drawn from a generator with that seed.
-    init(keyCount: Int, valueBytes: Int, seed: UInt64 = 1) {
+    init(keyCount: Int, valueBytes: Int) {
         precondition(keyCount > 0)
         self.keyCount = keyCount
         self.valueBytes = valueBytes
-        random = SplitMix(state: seed)
     }
 
     private func value(of key: Int) -> ArraySlice<UInt8> {

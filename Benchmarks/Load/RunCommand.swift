@@ -33,6 +33,9 @@ struct RunCommand: AsyncParsableCommand {
         guard connections > 0, streams > 0, keys > 0, requests ?? 1 > 0, rate ?? 1 > 0 else {
             throw ValidationError("a number of connections, streams, keys or calls is above 0")
         }
+        guard work != .keepAlive || rate == nil else {
+            throw ValidationError("a renewal follows the answer to the last: it takes no --rate")
+        }
     }
 
     func run() async throws {
@@ -64,16 +67,9 @@ struct RunCommand: AsyncParsableCommand {
         let server = try serverOptions.server
         let first = Int64.random(in: 1..<Int64.max / 2)
         let count = connections * streams
-        let report = try await CallLoad.run { loop in
-            var plan = CallLoad.Plan(server: server, path: Requests.grantPath) {
-                Requests.grant(id: first + Int64($0), ttlSeconds: 3600)
-            }
-            plan.count = count
-            return CallLoad(plan, on: loop)
-        }
-        guard report.failed == 0 else {
-            throw LoadError(description: "can't grant leases: \(report.failure ?? "")")
-        }
+        try await CallLoad.prepare(
+            "grant leases", server, path: Requests.grantPath, count: count
+        ) { Requests.grant(id: first + Int64($0), ttlSeconds: 3600) }
         return (0..<Int64(count)).map { first + $0 }
     }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import EtcdMessages
-import EtcdWire
 import NIOCore
 import SwiftProtobuf
 

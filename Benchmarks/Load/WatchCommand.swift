@@ -1,8 +1,6 @@
 import ArgumentParser
-import EtcdWire
 import Glibc
 import NIOCore
-import SwiftProtobuf
 
 /// Many watchers of one key, or of as many keys.
 struct WatchCommand: AsyncParsableCommand {
@@ -21,6 +19,10 @@ struct WatchCommand: AsyncParsableCommand {
     var events = 200
     @Option(help: "Seconds to stay without a put.")
     var hold: Int?
+
+    func validate() throws {
+        guard watchers > 0 else { throw ValidationError("a number of watchers is above 0") }
+    }
 
     func run() async throws {
         let server = try serverOptions.server
@@ -143,7 +145,6 @@ final class WatchLoad: Load {
         for connection in connections { connection.close() }
         report.seconds = Double((NIODeadline.now() - startTime).nanoseconds) / 1e9
         report.latency = latencies.summary
-        report.longestGapMicroseconds = report.latency?.maximumMicroseconds ?? 0
         done?(.success(report))
         done = nil
     }

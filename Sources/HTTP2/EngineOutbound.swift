@@ -219,10 +219,10 @@ extension Engine {
         _ slot: Int, endStream: Bool, _ write: (inout ByteBuffer) -> Void
     ) -> Bool {
         let frameStart = outbound.writerIndex
-        outbound.writeFrameHeader(
-            FrameHeader(
-                length: 0, type: FrameType.data, flags: endStream ? FrameFlags.endStream : 0,
-                streamID: streams[slot].id))
+        var header = FrameHeader(
+            length: 0, type: FrameType.data, flags: endStream ? FrameFlags.endStream : 0,
+            streamID: streams[slot].id)
+        outbound.writeFrameHeader(header)
         let start = outbound.writerIndex
         Self.appendMessage(to: &outbound, write)
         let count = outbound.writerIndex - start
@@ -236,7 +236,8 @@ extension Engine {
             unsentBytes += count
             return false
         }
-        outbound.setFrameLength(count, type: FrameType.data, at: frameStart)
+        header.length = count
+        outbound.setFrameHeader(header, at: frameStart)
         spend(slot, count)
         if endStream { closeLocal(slot) }
         return true

@@ -3,14 +3,20 @@ import NIOCore
 extension ByteBuffer {
     /// Appends a frame's nine-byte header.
     mutating func writeFrameHeader(_ header: FrameHeader) {
-        writeInteger(UInt32(truncatingIfNeeded: header.length) << 8 | UInt32(header.type))
-        writeInteger(header.flags)
-        writeInteger(header.streamID)
+        writeWithUnsafeMutableBytes(minimumWritableBytes: HTTP2Constant.frameHeaderBytes) { bytes in
+            var room = FrameRoom(bytes)
+            room.write(header)
+            return room.end
+        }
     }
 
-    /// Overwrites the length of the frame that starts at `index`.
-    mutating func setFrameLength(_ length: Int, type: UInt8, at index: Int) {
-        setInteger(UInt32(truncatingIfNeeded: length) << 8 | UInt32(type), at: index)
+    /// Overwrites the header of the frame that starts at `index`, not before the reader's.
+    mutating func setFrameHeader(_ header: FrameHeader, at index: Int) {
+        let start = index - readerIndex
+        withUnsafeMutableReadableBytes { bytes in
+            var room = FrameRoom(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]))
+            room.write(header)
+        }
     }
 
     mutating func writeSettingsFrame(_ settings: [(identifier: UInt16, value: Int)]) {

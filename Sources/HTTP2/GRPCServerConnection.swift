@@ -55,12 +55,11 @@ public final class GRPCServerConnection {
             .map { core.engine.streams[$0].unsentBytes } ?? 0
     }
 
-    /// True when the socket has taken all that a stream was given to send.
-    public func hasSentAll(_ stream: StreamID) -> Bool {
+    /// True when the socket has taken all but what waits for the client's windows.
+    public var hasSentAll: Bool {
         guard let context else { return true }
         let waiting = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
-        return unsentBytes(stream) == 0 && core.engine.outbound.readableBytes == 0
-            && waiting ?? 0 == 0
+        return core.engine.outbound.readableBytes == 0 && waiting ?? 0 == 0
     }
 
     /// Answers with one message and status OK; `write` appends the message and must not use the

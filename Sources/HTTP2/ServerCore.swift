@@ -148,6 +148,14 @@ package struct ServerCore: ~Copyable {
             .map { (StreamID(engine.streams[$0].id), engine.streams[$0].tag) }
     }
 
+    /// What a stream is reset with that can't end with its status any more.
+    private static func resetCode(_ code: GRPCStatusCode) -> HTTP2ErrorCode {
+        if code == .resourceExhausted { return .enhanceYourCalm }
+        // Clients whose deadline has passed show it as that.
+        if code == .deadlineExceeded { return .cancel }
+        return .internalError
+    }
+
     /// Ends an answer. In the middle of a message the stream is reset instead: a cut message can't
     /// be followed by a status.
     package mutating func finish(
@@ -156,8 +164,7 @@ package struct ServerCore: ~Copyable {
         guard let slot = engine.streams.find(id.rawValue) else { return }
         guard engine.streams[slot].owedBytes == 0 else {
             precondition(status.code != .ok, "a message ended before its end")
-            return engine.resetStream(
-                id, status.code == .resourceExhausted ? .enhanceYourCalm : .internalError)
+            return engine.resetStream(id, Self.resetCode(status.code))
         }
         engine.sendEnd(
             id,

@@ -35,8 +35,8 @@ public struct ReplicaSettings: Sendable {
     public var log = DurableLogSettings()
     /// The map.
     public var store = StoreLimits()
-    /// What is read at once for a range; a larger one is read in steps. A thousand keys take about
-    /// as long as handing a range to another thread and back.
+    /// What is read at once for a range, while everything else waits; a larger one is read in
+    /// steps. Chosen so that common ranges stay below it; where steps begin to pay isn't measured.
     public var directRange = RangeBounds(visits: 1_024, bytes: 256 << 10)
     /// Operations in each list of a transaction.
     public var maxTxnOperations = 128

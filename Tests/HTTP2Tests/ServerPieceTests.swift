@@ -121,7 +121,9 @@ struct ServerPieceTests {
 
     @Test(
         "can't be followed by a status before its end: the stream is reset",
-        arguments: [(.resourceExhausted, 11), (.outOfRange, 2)] as [(GRPCStatusCode, UInt32)])
+        arguments: [
+            (.resourceExhausted, 11), (.deadlineExceeded, 8), (.outOfRange, 2),
+        ] as [(GRPCStatusCode, UInt32)])
     func failure(status: GRPCStatusCode, code: UInt32) {
         let server = begun(byteCount: 40)
         send(Array(message.prefix(20)), on: server)

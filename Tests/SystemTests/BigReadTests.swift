@@ -9,8 +9,6 @@ import Testing
 /// Ranges of so many keys that their answers dwarf what a member may take for them.
 @Suite("Big reads", .serialized)
 struct BigReadTests {
-    private static let python =
-        ProcessInfo.processInfo.environment["MARTLET_TEST_PYTHON"] ?? "python3"
     /// Answered with 89 MB.
     private static let keys = 300_000
     /// What a member may take beyond what it has, while ranges are read.
@@ -20,14 +18,12 @@ struct BigReadTests {
     private static func script(
         _ mode: String, _ cluster: ProcessCluster, _ member: Int, keys: Int
     ) async throws {
-        let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("Python/large_range.py").path
         let arguments = [
-            file, mode, "\(cluster.clientPorts[member])", "\(keys)",
+            PythonScript.path("large_range.py"), mode, "\(cluster.clientPorts[member])", "\(keys)",
             cluster.folder.appendingPathComponent("expected").path,
         ]
         // On a thread of its own: it waits for the process.
-        let result = try await Task.detached { try run(python, arguments) }.value
+        let result = try await Task.detached { try run(PythonScript.interpreter, arguments) }.value
         #expect(result.output == "ok\n", "\(mode): \(result.errors)")
     }
 
@@ -37,22 +33,6 @@ struct BigReadTests {
         try await cluster.waitUntilServing()
         try await script("load", cluster, 0, keys: keys)
         return cluster
-    }
-
-    /// Puts one after the other until told to stop; returns how long the slowest took, and how many.
-    private static func probe(_ client: RawClient, until stop: StopFlag) async throws -> (
-        slowest: Duration, count: Int
-    ) {
-        var slowest = Duration.zero
-        var count = 0
-        while !stop.isSet {
-            let start = ContinuousClock.now
-            try await client.put("probe", bytes: [1])
-            slowest = max(slowest, .now - start)
-            count += 1
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        return (slowest, count)
     }
 
     /// Looks every few milliseconds; the kernel's own peak includes the loading.
@@ -71,7 +51,7 @@ struct BigReadTests {
         let client = try await RawClient.connect(port: cluster.clientPorts[0])
         let before = try cluster.residentBytes(0)
         let stop = StopFlag()
-        async let probed = Self.probe(client, until: stop)
+        async let probed = client.probe(until: stop)
         let process = try cluster.processIdentifier(0)
         async let watched = Self.peakBytes(of: process, until: stop)
         try await Self.script("read", cluster, 0, keys: Self.keys)

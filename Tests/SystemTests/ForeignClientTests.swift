@@ -4,9 +4,6 @@ import Testing
 /// Clients that we didn't write, unmodified, against a live cluster of three.
 @Suite("Foreign clients", .serialized)
 struct ForeignClientTests {
-    private static let python =
-        ProcessInfo.processInfo.environment["MARTLET_TEST_PYTHON"] ?? "python3"
-
     private func startedCluster() async throws -> ProcessCluster {
         let cluster = try ProcessCluster(size: 3)
         try cluster.startAll()
@@ -14,26 +11,25 @@ struct ForeignClientTests {
         return cluster
     }
 
-    private func script(_ name: String) -> String {
-        URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("Python/\(name)").path
+    /// Runs a script against a member. The messages of etcd3 need protobuf without its C part.
+    private func expectOK(_ script: String, _ cluster: ProcessCluster, _ member: Int) throws {
+        let result = try run(
+            PythonScript.interpreter,
+            [PythonScript.path(script), "\(cluster.clientPorts[member])"],
+            environment: ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"])
+        #expect(result.output == "ok\n", "\(result.errors)")
     }
 
     @Test("the Python package etcd3, through each member", arguments: 0..<3)
     func pythonEtcd3(member: Int) async throws {
         let cluster = try await startedCluster()
-        let result = try run(
-            Self.python, [script("etcd3_walkthrough.py"), "\(cluster.clientPorts[member])"],
-            environment: ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"])
-        #expect(result.output == "ok\n", "\(result.errors)")
+        try expectOK("etcd3_walkthrough.py", cluster, member)
     }
 
     @Test("grpcio sees every code and text", arguments: 0..<3)
     func grpcio(member: Int) async throws {
         let cluster = try await startedCluster()
-        let result = try run(
-            Self.python, [script("grpcio_errors.py"), "\(cluster.clientPorts[member])"])
-        #expect(result.output == "ok\n", "\(result.errors)")
+        try expectOK("grpcio_errors.py", cluster, member)
     }
 
     @Test("etcdctl: put, get, delete, transaction, lease, watch, status, snapshot")

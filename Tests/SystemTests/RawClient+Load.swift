@@ -27,6 +27,20 @@ extension RawClient {
         return try Etcdserverpb_PutResponse(serializedBytes: answer).header.revision
     }
 
+    /// Puts one after the other until told to stop; returns how long the slowest took, and how many.
+    func probe(until stop: StopFlag) async throws -> (slowest: Duration, count: Int) {
+        var slowest = Duration.zero
+        var count = 0
+        while !stop.isSet {
+            let start = ContinuousClock.now
+            try await put("probe", bytes: [1])
+            slowest = max(slowest, .now - start)
+            count += 1
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        return (slowest, count)
+    }
+
     /// Grants a lease; returns its id.
     func grantLease(seconds: Int64) async throws -> Int64 {
         var message: [UInt8] = []
@@ -90,10 +104,6 @@ extension RawClient {
             if try WatchAnswer(serializedBytes: bytes).created { created += 1 }
         }
         return stream
-    }
-
-    private static func end(ofPrefix prefix: String) -> ArraySlice<UInt8> {
-        (Array(prefix.utf8.dropLast()) + [prefix.utf8.last! + 1])[...]
     }
 }
 

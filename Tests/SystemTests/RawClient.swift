@@ -39,7 +39,7 @@ struct RawClient: Sendable {
     func all(prefix: String) async throws -> [String: String] {
         var request = RangeRequest()
         request.key = Array(prefix.utf8)[...]
-        request.rangeEnd = (Array(prefix.utf8.dropLast()) + [prefix.utf8.last! + 1])[...]
+        request.rangeEnd = Self.end(ofPrefix: prefix)
         var message: [UInt8] = []
         request.encode(into: &message)
         let answer = try Etcdserverpb_RangeResponse(
@@ -62,15 +62,21 @@ struct RawClient: Sendable {
         return try Etcdserverpb_RangeResponse(serializedBytes: answer).kvs.first?.version ?? 0
     }
 
-    /// The client URLs of all members, as far as they have announced themselves.
+    /// How many members have announced their client URLs.
     func announcedMembers() async throws -> Int {
         let answer = try Etcdserverpb_MemberListResponse(
             serializedBytes: try await call(.memberList, []))
         return answer.members.filter { !$0.clientUrls.isEmpty }.count
     }
 
+    /// What the member says of itself.
     func status() async throws -> Etcdserverpb_StatusResponse {
         try Etcdserverpb_StatusResponse(serializedBytes: try await call(.status, []))
+    }
+
+    /// The end of a range of all keys with a prefix.
+    static func end(ofPrefix prefix: String) -> ArraySlice<UInt8> {
+        (Array(prefix.utf8.dropLast()) + [prefix.utf8.last! + 1])[...]
     }
 
     func call(_ method: RPCMethod, _ message: [UInt8]) async throws(GRPCCallError) -> [UInt8] {

@@ -102,22 +102,6 @@ struct ScaleTests {
         }
     }
 
-    /// Puts one after the other until told to stop; returns how long the slowest took, and how many.
-    private static func probe(_ client: RawClient, until stop: StopFlag) async throws -> (
-        slowest: Duration, count: Int
-    ) {
-        var slowest = Duration.zero
-        var count = 0
-        while !stop.isSet {
-            let start = ContinuousClock.now
-            try await client.put("probe", bytes: [1])
-            slowest = max(slowest, .now - start)
-            count += 1
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        return (slowest, count)
-    }
-
     private static func collectDeletions(
         _ stream: GRPCClientStream, count: Int, into lifetimes: Lifetimes
     ) async throws {
@@ -148,7 +132,7 @@ struct ScaleTests {
         }
         let stop = StopFlag()
         let probes = Task { [client = clients[2]] in
-            try await Self.probe(client, until: stop)
+            try await client.probe(until: stop)
         }
         let lifetimes = Lifetimes()
         let stream = try await clients[0].watch("mortal/", isPrefix: true)

@@ -153,11 +153,8 @@ struct StartupTests {
         }
         try bytes.write(to: URL(fileURLWithPath: record))
         try cluster.start(0)
-        let deadline = ContinuousClock.now + .seconds(10)
-        while !cluster.log(0).contains("entry 7 of the log stopped this member") {
-            try #require(ContinuousClock.now < deadline, "\(cluster.log(0))")
-            // Another process writes the log; nothing tells when.
-            try await Task.sleep(for: .milliseconds(20))
+        try await eventually("\(cluster.log(0))") {
+            cluster.log(0).contains("entry 7 of the log stopped this member")
         }
         #expect(cluster.isRunning(0))
         #expect((try? await RawClient.connect(port: cluster.clientPorts[0])) == nil)

@@ -1,4 +1,3 @@
-import Foundation
 import Testing
 
 /// `kvctl` as a person has it: at a terminal, with Ctrl-C and an editor.
@@ -9,10 +8,12 @@ struct TerminalTests {
         let cluster = try ProcessCluster(size: 1)
         try cluster.startAll()
         try await cluster.waitUntilServing()
-        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("Python/terminal.py").path
         let result = try run(
-            "python3", [script, ProcessCluster.program("kvctl").path, cluster.endpoints])
+            "python3",
+            [
+                PythonScript.path("terminal.py"), ProcessCluster.program("kvctl").path,
+                cluster.endpoints,
+            ])
         #expect(result.output == "ok\n", "\(result.errors)")
     }
 }

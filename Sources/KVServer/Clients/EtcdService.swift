@@ -130,7 +130,9 @@ final class EtcdService: GRPCService {
         electionTimeout = .microseconds(
             Int64(configuration.replica.raft.electionTimeoutMicroseconds))
         self.logger = logger
-        ranges = RangeStreams(replica: replica, drainedBytes: limits.drainedBytes)
+        ranges = RangeStreams(loop: replica.loop, drainedBytes: limits.drainedBytes) {
+            replica.view()
+        }
         ranges.ended = { [unowned self] in rangeEnded($0, $1) }
     }
 

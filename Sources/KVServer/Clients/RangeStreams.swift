@@ -55,28 +55,33 @@ final class RangeStreams {
     /// Told when a range was given out as a whole (nil), or why it wasn't.
     var ended: ((RequestID, RequestFailure?) -> Void)?
 
-    private let replica: ReplicaLoop
+    private let loop: any EventLoop
     private let drainedBytes: Int
+    private let takeView: () -> StoreView
     private let thread = WorkThread<RangeReaders>(
         niceness: Node.bulkNiceness, makeState: { RangeReaders() })
     private var open: [RequestID: Open] = [:]
-    /// Given out as a whole, but not sent yet.
+    /// Given out as a whole, but not taken by their clients yet.
     private var leaving: [Outlet] = []
+    /// Connections that may still hold the ends of ranges which count no more.
+    private var sending: [ObjectIdentifier: GRPCServerConnection] = [:]
     private var unsentBytes = 0
     /// When the thread got its newest view; nil if it has none.
     private var viewTakenAt: NIODeadline?
     private var hasReadSinceSweep = false
     private var isSweepScheduled = false
 
-    init(replica: ReplicaLoop, drainedBytes: Int) {
-        self.replica = replica
+    /// `takeView` gives the present state of the map. Time is the loop's.
+    init(loop: any EventLoop, drainedBytes: Int, takeView: @escaping () -> StoreView) {
+        self.loop = loop
         self.drainedBytes = drainedBytes
+        self.takeView = takeView
     }
 
     /// Whether every range has left as a whole.
     var isIdle: Bool {
         forgetLeft()
-        return open.isEmpty && leaving.isEmpty
+        return open.isEmpty && leaving.isEmpty && sending.isEmpty
     }
 
     func close() { thread.close() }
@@ -97,7 +102,7 @@ final class RangeStreams {
             ended?(request, RequestFailure(.tooManyRequests, detail: detail))
             return
         }
-        let now = NIODeadline.now()
+        let now = loop.now
         let patience = timeoutMicroseconds.map { TimeAmount.microseconds(Int64($0)) }
         open[request] = Open(
             outlet: Outlet(connection: connection, stream: stream, progressAt: now),
@@ -144,19 +149,17 @@ final class RangeStreams {
 
     /// Has the thread go a step further.
     private func readOn(_ request: RequestID) {
-        let now = NIODeadline.now()
+        let now = loop.now
         var view: StoreView?
         if viewTakenAt.map({ now - $0 > Self.viewAge }) ?? true {
-            view = replica.view()
+            view = takeView()
             viewTakenAt = now
         }
         open[request]?.isReading = true
-        open[request]?.outlet.progressAt = now
         hasReadSinceSweep = true
         let bytes = unsentBytes > Self.maxUnsentBytes ? Self.crowdedChunkBytes : Self.chunkBytes
-        let loop = replica.loop
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        thread.submit { [view] readers in
+        thread.submit { [view, loop] readers in
             if let view { readers.use(view) }
             let step = Result { () throws(EtcdError) in
                 try readers.step(request, visits: Self.visitsPerStep, bytes: bytes)
@@ -166,8 +169,11 @@ final class RangeStreams {
     }
 
     private func stepped(_ request: RequestID, _ result: Result<LargeRange.Step?, EtcdError>) {
-        guard let range = open[request] else { return }
-        open[request]?.isReading = false
+        guard var range = open[request] else { return }
+        range.isReading = false
+        // From now on it is the client's turn.
+        range.outlet.progressAt = loop.now
+        open[request] = range
         switch result {
         case .failure(let error): end(request, RequestFailure(error, detail: Self.detail(error)))
         case .success(nil): preconditionFailure("a range that nobody ended is gone")
@@ -188,10 +194,10 @@ final class RangeStreams {
     /// All bytes are given out; those that wait still count.
     private func leave(_ request: RequestID, _ outlet: Outlet) {
         end(request, nil)
-        guard !outlet.connection.hasSentAll(outlet.stream) else { return }
         var outlet = outlet
         outlet.unsentBytes = 0
         leaving.append(looked(at: outlet))
+        if leaving[leaving.count - 1].unsentBytes == 0 { forgetLeft() }
     }
 
     private func begin(_ request: RequestID, _ range: Open, _ byteCount: Int) {
@@ -238,25 +244,29 @@ final class RangeStreams {
 
     // MARK: - All of them
 
+    /// A range counts until the last of it is at the socket. What the socket holds is its
+    /// connection's, and a busy connection always holds something.
     private func forgetLeft() {
         leaving.removeAll { outlet in
-            guard outlet.connection.hasSentAll(outlet.stream) else { return false }
+            guard outlet.connection.unsentBytes(outlet.stream) == 0 else { return false }
             unsentBytes -= outlet.unsentBytes
+            sending[ObjectIdentifier(outlet.connection)] = outlet.connection
             return true
         }
+        sending = sending.filter { !$0.value.hasSentAll }
     }
 
     private func scheduleSweep() {
         guard !isSweepScheduled else { return }
         isSweepScheduled = true
-        let guarded = NIOLoopBound(self, eventLoop: replica.loop)
-        replica.loop.scheduleTask(in: Self.sweepInterval) { guarded.value.sweep() }
+        let guarded = NIOLoopBound(self, eventLoop: loop)
+        loop.scheduleTask(in: Self.sweepInterval) { guarded.value.sweep() }
     }
 
     /// Ends what takes too long, and lets go of the newest view while all clients are slow.
     private func sweep() {
         isSweepScheduled = false
-        let now = NIODeadline.now()
+        let now = loop.now
         forgetLeft()
         for index in leaving.indices {
             leaving[index] = looked(at: leaving[index], now)
@@ -264,13 +274,13 @@ final class RangeStreams {
                 leaving[index].connection.reset(leaving[index].stream)
             }
         }
-        guard !open.isEmpty || !leaving.isEmpty else { return }
+        guard !open.isEmpty || !leaving.isEmpty || !sending.isEmpty else { return }
         let isIdle = !hasReadSinceSweep
         hasReadSinceSweep = false
         if isIdle { viewTakenAt = nil }
         thread.submit { $0.sweep(isIdle: isIdle) }
-        for (request, range) in open where !range.isReading {
-            open[request]?.outlet = looked(at: range.outlet, now)
+        for (request, range) in open {
+            if !range.isReading { open[request]?.outlet = looked(at: range.outlet, now) }
             if let range = open[request], let failure = failure(of: range, now) {
                 cancelAtThread(request, failure)
             }
@@ -280,7 +290,8 @@ final class RangeStreams {
 
     private func failure(of range: Open, _ now: NIODeadline) -> RequestFailure? {
         if now >= range.deadline { return RequestFailure(.deadlineExceeded) }
-        if range.outlet.isStalled(now) {
+        // While the thread reads, it is the client that waits.
+        if !range.isReading, range.outlet.isStalled(now) {
             return RequestFailure(
                 .tooManyRequests,
                 detail: "the client has taken nothing of a large range for a minute")

@@ -1,28 +1,15 @@
 """grpcio itself, without any etcd library: status codes and texts, byte for byte.
 
-Usage: grpcio_errors.py PORT. Messages are built by hand; nothing here shares code with the server.
+Usage: grpcio_errors.py PORT
 """
 
 import sys
 
 import grpc
 
+from wire import field, split_header
+
 channel = grpc.insecure_channel("127.0.0.1:" + sys.argv[1])
-
-
-def varint(number):
-    out = b""
-    while True:
-        low, number = number & 0x7F, number >> 7
-        out += bytes([low | (0x80 if number else 0)])
-        if not number:
-            return out
-
-
-def field(number, value):
-    if isinstance(value, bytes):
-        return varint(number << 3 | 2) + varint(len(value)) + value
-    return varint(number << 3) + varint(value & (1 << 64) - 1)
 
 
 def call(method, body):
@@ -109,24 +96,8 @@ fails(
 # A compacted revision.
 for number in range(3):
     call(KV + "Put", put(b"compacted", field(2, b"%d" % number)))
-revision = 0
-answer = call(KV + "Range", field(1, b"compacted"))
-# Header is field 1, revision its field 3; read it without a protobuf library.
-header = answer[2 : 2 + answer[1]]
-position = 0
-while position < len(header):
-    tag = header[position]
-    position += 1
-    number, shift = 0, 0
-    while True:
-        byte = header[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    if tag >> 3 == 3:
-        revision = number
+header, _ = split_header(call(KV + "Range", field(1, b"compacted")))
+revision = header[3]
 call(KV + "Compact", field(1, revision))
 fails(
     KV + "Range",

@@ -2,13 +2,13 @@
 
 Usage: large_range.py load PORT KEYS FILE   puts keys and writes what ranges of them must hold
        large_range.py read PORT KEYS FILE   reads them all, at once and in pages, and compares
-
-Messages are built by hand; nothing here shares code with the server.
 """
 
 import sys
 
 import grpc
+
+from wire import field, split_header
 
 mode, port, keys, path = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 channel = grpc.insecure_channel(
@@ -19,46 +19,10 @@ KEYS_PER_PAGE = 70_000
 LAST = 3
 
 
-def varint(number):
-    out = b""
-    while True:
-        low, number = number & 0x7F, number >> 7
-        out += bytes([low | (0x80 if number else 0)])
-        if not number:
-            return out
-
-
-def field(number, value):
-    if isinstance(value, bytes):
-        return varint(number << 3 | 2) + varint(len(value)) + value
-    return varint(number << 3) + varint(value)
-
-
-def read_varint(data, position):
-    number, shift = 0, 0
-    while True:
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return number, position
-
-
 def call(method, body):
     return channel.unary_unary("/etcdserverpb.KV/" + method, lambda b: b, lambda b: b)(
         body, timeout=50
     )
-
-
-def split_header(answer):
-    """The header's fields by number, and what follows the header."""
-    size, start = read_varint(answer, 1)
-    fields, position = {}, start
-    while position < start + size:
-        tag, position = read_varint(answer, position)
-        fields[tag >> 3], position = read_varint(answer, position)
-    return fields, answer[start + size :]
 
 
 def key(number):
