@@ -92,6 +92,10 @@ def main():
         if text != original[file]:
             text = "import Planted\n" + text
         write(target / file, text)
+    for module in MODULES:
+        for stale in (target / "Sources" / module).rglob("*.swift"):
+            if str(stale.relative_to(target)) not in sources:
+                stale.unlink()
     write(target / "Package.swift", manifest())
     write(target / "Sources/Planted/Planted.swift", swift_list(all_bugs))
     shutil.copytree(ROOT / "Sources/CLZ4", target / "Sources/CLZ4", dirs_exist_ok=True)
