@@ -116,7 +116,7 @@ final class CallLoad: Load {
     /// Every millisecond what is due by now is sent, in turn over the connections.
     private func keepSchedule(rate: Int) {
         let elapsed = (NIODeadline.now() - startTime).nanoseconds
-        let due = min(plan.count, Int(Double(elapsed) / 1e9 * Double(rate)))
+        let due = min(plan.count, Int(Double(elapsed) / 1e9 * Double(rate)) + 1)
         while started < due, let connection = nextConnection() {
             let offset = Double(started) / Double(rate) * 1e9
             startCall(on: connection, at: startTime + .nanoseconds(Int64(offset)))

@@ -66,6 +66,9 @@ public struct SnapshotJob: Sendable {
 
     /// Content bytes in one LZ4 frame, about.
     static let frameBytes = 1 << 20
+    /// Bytes after which a snapshot's file is synced while it is written. The log shares the disk: a
+    /// sync of hundreds of megabytes at once would stand before its own.
+    public static let syncedBytes = 4 << 20
 
     /// Encodes, compresses and writes the snapshot aside, syncs it and gives it its name.
     public func run(on disk: inout some Disk) -> SnapshotOutcome {
@@ -80,7 +83,7 @@ public struct SnapshotJob: Sendable {
         }
     }
 
-    /// Encodes, compresses and writes the snapshot to a file; returns its size. Not synced.
+    /// Encodes, compresses and writes the snapshot to a file; returns its size. Its end isn't synced.
     public func write(to file: String, on disk: inout some Disk) throws(DiskError) -> Int {
         try disk.remove(file)
         var writer = SnapshotFileWriter()
@@ -88,10 +91,15 @@ public struct SnapshotJob: Sendable {
         let header = writer.header(base: base, clusterID: clusterID)
         try disk.write(file, offset: 0, bytes: header)
         var offset = header.count
+        var synced = 0
         while let content = encoder.next(maxBytes: Self.frameBytes) {
             let frame = writer.frame(content)
             try disk.write(file, offset: offset, bytes: frame)
             offset += frame.count
+            if offset - synced >= Self.syncedBytes {
+                try disk.sync(file)
+                synced = offset
+            }
         }
         let end = writer.end()
         try disk.write(file, offset: offset, bytes: end)

@@ -193,10 +193,12 @@ final class SnapshotReceiver {
         channel.setOption(.autoRead, value: false).whenComplete { _ in }
         let start = offset
         offset += piece.count
+        let isSyncDue = offset / SnapshotJob.syncedBytes > start / SnapshotJob.syncedBytes
         disk.submit { disk in
             var failure: DiskError?
             do throws(DiskError) {
                 try disk.write(SnapshotName.incoming, offset: start, bytes: piece)
+                if isSyncDue { try disk.sync(SnapshotName.incoming) }
             } catch {
                 failure = error
             }
