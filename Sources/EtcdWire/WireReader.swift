@@ -68,19 +68,10 @@ public struct WireReader: Sendable {
         return start..<position
     }
 
-    /// The length-prefixed bytes at this position, as a slice of the message.
-    @inlinable
-    public mutating func lengthDelimited() throws(WireError) -> ArraySlice<UInt8> {
-        bytes[try lengthDelimitedRange()]
-    }
-
     /// The value of a bytes, string or message field.
     @inlinable
     public mutating func readBytes(_ tag: WireTag) throws(WireError) -> ArraySlice<UInt8> {
-        guard tag.wireType == .lengthDelimited else {
-            throw .wrongWireType(fieldNumber: tag.fieldNumber)
-        }
-        return try lengthDelimited()
+        bytes[try readRange(tag)]
     }
 
     /// Where the value of a bytes, string or message field stands in the message.

@@ -66,9 +66,11 @@ public struct SnapshotJob: Sendable {
 
     /// Content bytes in one LZ4 frame, about.
     static let frameBytes = 1 << 20
-    /// Bytes after which a snapshot's file is synced while it is written. The log shares the disk: a
-    /// sync of hundreds of megabytes at once would stand before its own.
-    public static let syncedBytes = 4 << 20
+    /// Whether a snapshot's file is to be synced when a piece of it has been written: every 4 MiB.
+    /// The log shares the disk: a sync of hundreds of megabytes at once would stand before its own.
+    public static func isSyncDue(from start: Int, to end: Int) -> Bool {
+        end / (4 << 20) > start / (4 << 20)
+    }
 
     /// Encodes, compresses and writes the snapshot aside, syncs it and gives it its name.
     public func run(on disk: inout some Disk) -> SnapshotOutcome {
@@ -91,15 +93,11 @@ public struct SnapshotJob: Sendable {
         let header = writer.header(base: base, clusterID: clusterID)
         try disk.write(file, offset: 0, bytes: header)
         var offset = header.count
-        var synced = 0
         while let content = encoder.next(maxBytes: Self.frameBytes) {
             let frame = writer.frame(content)
             try disk.write(file, offset: offset, bytes: frame)
+            if Self.isSyncDue(from: offset, to: offset + frame.count) { try disk.sync(file) }
             offset += frame.count
-            if offset - synced >= Self.syncedBytes {
-                try disk.sync(file)
-                synced = offset
-            }
         }
         let end = writer.end()
         try disk.write(file, offset: offset, bytes: end)

@@ -193,7 +193,7 @@ final class SnapshotReceiver {
         channel.setOption(.autoRead, value: false).whenComplete { _ in }
         let start = offset
         offset += piece.count
-        let isSyncDue = offset / SnapshotJob.syncedBytes > start / SnapshotJob.syncedBytes
+        let isSyncDue = SnapshotJob.isSyncDue(from: start, to: offset)
         disk.submit { disk in
             var failure: DiskError?
             do throws(DiskError) {
