@@ -140,6 +140,9 @@ private struct Scan {
     private var provenIndex: UInt64 = 0
     private var lastBatchResets = false
     private var locations = BatchIndex()
+    /// Segments since the last good batch. They hold none, and still go when they are passed: what is
+    /// left of a log has no gaps.
+    private var passed: [UInt64] = []
     /// Where the last good batch ends.
     private var end: (segment: UInt64, offset: Int) = (0, 0)
     /// What the last good batch says is synced. Usually all before it; if it opened an epoch, and
@@ -182,6 +185,7 @@ private struct Scan {
                     reason: "it has \(bytes.count) bytes, but was made with \(header.byteCount)")
             }
         }
+        passed.append(number)
         var offset = LogFormat.sectorByteCount
         while let next = nextBatch(in: bytes, of: header, from: offset, seed: seed) {
             // The segment before this one ended early only to make room.
@@ -345,6 +349,8 @@ private struct Scan {
                 BatchLocation(
                     segment: segment, offset: offset, byteCount: batch.byteCount, entries: range))
         }
+        for number in passed { locations.noteWrite(segment: number, highestEntry: 0) }
+        passed.removeAll()
         locations.noteWrite(segment: segment, highestEntry: highestEntry)
         commitIndex = max(commitIndex, batch.commitIndex)
         epoch = batch.epoch

@@ -25,6 +25,8 @@ extension Replica {
     package var appliedIndex: LogIndex { store.appliedIndex }
     /// Its last log entry.
     package var lastIndex: LogIndex { core.lastIndex }
+    /// What its newest snapshot covers.
+    package var snapshotIndex: LogIndex { core.snapshot.position.index }
     /// The position of an entry, nil outside the log.
     package func position(at index: LogIndex) -> LogPosition? { core.position(at: index) }
     /// The configuration in force.
@@ -63,7 +65,7 @@ extension RecoveredReplica {
     /// Term and vote as read back.
     package var recordedVote: RecordedVote { log.vote }
     /// The log as read back: its base and the positions behind it.
-    package var logPositions: [LogPosition] { Self.chainPositions(log) }
+    package var logPositions: [LogPosition] { Self.chainPositions(log, metadata) }
     /// What the log says is committed.
     package var recordedCommitIndex: LogIndex { log.commitIndex }
     /// The configuration that the member will go by.

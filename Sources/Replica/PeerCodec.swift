@@ -272,9 +272,7 @@ package enum PeerCodec {
             guard term >= lastTerm else { throw PeerFault(reason: "terms decrease in an append") }
             lastTerm = term
             let bytes = try reader.takeBytes()
-            entries.append(
-                EntryMetadata(
-                    term: term, digest: entryDigest(bytes), byteCount: UInt32(bytes.count)))
+            entries.append(EntryMetadata(term: term, bytes: bytes))
             if let configuration = try configuration(in: bytes) {
                 let index = previous.index + 1 + LogIndex(position)
                 configurations.append(

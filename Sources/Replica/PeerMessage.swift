@@ -46,6 +46,13 @@ public struct PeerFault: Error, Equatable, Sendable {
     public var reason: String
 }
 
+extension EntryMetadata {
+    /// What consensus knows of an entry.
+    package init(term: Term, bytes: [UInt8]) {
+        self.init(term: term, digest: entryDigest(bytes), byteCount: UInt32(bytes.count))
+    }
+}
+
 /// Digest of an entry's bytes for the hash chain: multiply and fold, eight bytes a step.
 package func entryDigest(_ bytes: [UInt8]) -> UInt64 {
     func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {

@@ -12,6 +12,8 @@ public struct RecoveredReplica: Sendable {
     public var entryCount: Int { log.entries.count }
 
     let log: RecoveredLog
+    /// What consensus knows of each entry: digests over the whole log are made once.
+    let metadata: [EntryMetadata]
     let snapshot: LoadedSnapshot?
     /// Snapshots before that one. The log's last batch may have been synced by nobody: until it is
     /// said again and on disk, a loss of power can make one of them the newest.
@@ -41,11 +43,14 @@ public struct RecoveredReplica: Sendable {
                 file: "the log", offset: 0, reason: "the membership in its base is unreadable")
         }
         try checkTerms(log)
-        let snapshot = try newestSnapshot(&disk, log: log, identity: identity, limits: limits)
+        let metadata = log.entries.map { EntryMetadata(term: $0.term, bytes: $0.bytes) }
+        let positions = chainPositions(log, metadata)
+        let snapshot = try newestSnapshot(
+            &disk, positions: positions, identity: identity, limits: limits)
         let older = try settle(&disk, on: snapshot)
         return RecoveredReplica(
-            identity: identity, log: log, snapshot: snapshot, olderSnapshots: older,
-            limits: limits, membership: membership)
+            identity: identity, log: log, metadata: metadata, snapshot: snapshot,
+            olderSnapshots: older, limits: limits, membership: membership)
     }
 
     /// Terms only grow in a log, and none is newer than the recorded one (thesis 3.3).
@@ -68,9 +73,10 @@ public struct RecoveredReplica: Sendable {
 
     /// The newest snapshot that the log leads up to.
     private static func newestSnapshot(
-        _ disk: inout some Disk, log: RecoveredLog, identity: DirectoryIdentity, limits: StoreLimits
+        _ disk: inout some Disk, positions: [LogPosition], identity: DirectoryIdentity,
+        limits: StoreLimits
     ) throws(LogError) -> LoadedSnapshot? {
-        let positions = chainPositions(log)
+        let (base, last) = (positions[0].index, positions[positions.count - 1].index)
         var found: LoadedSnapshot?
         do throws(DiskError) {
             let files = try disk.list()
@@ -79,13 +85,13 @@ public struct RecoveredReplica: Sendable {
             throw .disk(error)
         }
         for index in try snapshotIndexes(&disk).reversed() where found == nil {
-            guard index >= log.base.index, index <= log.lastIndex else { continue }
+            guard index >= base, index <= last else { continue }
             let snapshot = try LoadedSnapshot.load(
                 SnapshotName.file(index), from: &disk, clusterID: identity.clusterID,
                 limits: limits)
             let position = LogPosition(
                 index: index, term: snapshot.base.term, chain: snapshot.base.chain)
-            guard positions[Int(index - log.base.index)] == position else { continue }
+            guard positions[Int(index - base)] == position else { continue }
             guard (try? snapshot.mark) != nil else {
                 throw .corrupt(
                     file: SnapshotName.file(index), offset: 0,
@@ -93,10 +99,9 @@ public struct RecoveredReplica: Sendable {
             }
             found = snapshot
         }
-        if found == nil, log.base.index > 0 {
+        if found == nil, base > 0 {
             throw .missing(
-                file: SnapshotName.file(log.base.index),
-                reason: "the log begins behind entry \(log.base.index)")
+                file: SnapshotName.file(base), reason: "the log begins behind entry \(base)")
         }
         return found
     }
@@ -129,17 +134,16 @@ public struct RecoveredReplica: Sendable {
     }
 
     /// The position of the base and of each entry.
-    static func chainPositions(_ log: RecoveredLog) -> [LogPosition] {
+    static func chainPositions(
+        _ log: RecoveredLog, _ metadata: [EntryMetadata]
+    ) -> [LogPosition] {
         var position = LogPosition(
             index: log.base.index, term: log.base.term, chain: log.base.chain)
         var positions = [position]
         positions.reserveCapacity(log.entries.count + 1)
-        for entry in log.entries {
-            let metadata = EntryMetadata(
-                term: entry.term, digest: entryDigest(entry.bytes),
-                byteCount: UInt32(entry.bytes.count))
-            position.chain = chainHash(position.chain, index: entry.index, entry: metadata)
-            position.index = entry.index
+        for entry in metadata {
+            position.index += 1
+            position.chain = chainHash(position.chain, index: position.index, entry: entry)
             position.term = entry.term
             positions.append(position)
         }
@@ -195,13 +199,8 @@ public struct RecoveredReplica: Sendable {
                 term: log.vote.term, vote: log.vote.vote == 0 ? nil : log.vote.vote),
             snapshot: snapshotMark ?? baseMark, base: base,
             baseConfiguration: membership.configuration,
-            entries: log.entries.map { entry in
-                (
-                    EntryMetadata(
-                        term: entry.term, digest: entryDigest(entry.bytes),
-                        byteCount: UInt32(entry.bytes.count)),
-                    (try? PeerCodec.configuration(in: entry.bytes)) ?? nil
-                )
+            entries: zip(metadata, log.entries).map { metadata, entry in
+                (metadata, (try? PeerCodec.configuration(in: entry.bytes)) ?? nil)
             },
             durableIndex: log.provenIndex, commitIndex: log.commitIndex, seed: seed, now: now)
     }

@@ -419,6 +419,40 @@ struct ReadBackTests {
         #expect(after.entries == [entry(last + 1)])
     }
 
+    @Test("a segment whose only batch never reached the platters goes with its neighbours")
+    func segmentWithoutABatch() throws {
+        var disk = try freshDisk()
+        let (second, third) = ("log-0000000000000002", "log-0000000000000003")
+        var driver = LogDriver(
+            opening: disk, recovered: try LogRecovery.open(&disk, identity: testIdentity))
+        for index in 1...8 as ClosedRange<UInt64> {
+            driver.log.append(
+                .init(entries: [entry(index, size: 900)]), token: index, commitIndex: 0)
+            driver.settle()
+        }
+        driver.log.append(.init(entries: [entry(9, size: 9_000)]), token: 9, commitIndex: 0)
+        driver.settle()
+        // The sync of that batch, which began a segment, failed. It is said again after a restart, and
+        // there is no room for that behind it.
+        disk = driver.disk
+        var restarted = LogDriver(
+            opening: disk, recovered: try LogRecovery.open(&disk, identity: testIdentity))
+        restarted.settle()
+        disk = restarted.disk
+        #expect(try !disk.read(third, offset: 512, byteCount: 8).allSatisfy { $0 == 0 })
+        // The power fails: what never reached the platters is garbage now.
+        disk.flipBit(in: second, at: 512 + 30)
+        let recovered = try LogRecovery.open(&disk, identity: testIdentity)
+        #expect(recovered.lastIndex == 9)
+        var again = LogDriver(opening: disk, recovered: recovered)
+        again.log.compact(to: LogBase(index: 8, term: 1, chain: 3, configuration: [4]))
+        again.settle()
+        disk = again.disk
+        #expect(try !disk.list().contains(second))
+        let after = try LogRecovery.open(&disk, identity: testIdentity)
+        #expect(after.entries == [entry(9, size: 9_000)])
+    }
+
     /// Offset of the first batch that holds an entry's bytes.
     private func batchOffset(
         holding entry: LogEntry, in disk: inout MemoryDisk, _ file: String

@@ -29,9 +29,7 @@ struct PlatterAccount {
                 let kept = index > base.index ? Int(index - base.index) : 0
                 positions.removeLast(max(0, positions.count - kept))
             case .entry(let entry):
-                let metadata = EntryMetadata(
-                    term: entry.term, digest: entryDigest(entry.bytes),
-                    byteCount: UInt32(entry.bytes.count))
+                let metadata = EntryMetadata(term: entry.term, bytes: entry.bytes)
                 let chain = chainHash(last.chain, index: entry.index, entry: metadata)
                 positions.append(LogPosition(index: entry.index, term: entry.term, chain: chain))
             case .compaction(let newBase):

@@ -10,9 +10,9 @@ struct LeaseOracle {
         var seconds: Int64
         /// When the last renewal was sent that was acknowledged.
         var renewedAt: Microseconds
-        /// When the last renewal came to its end, whatever became of it: until then it may have been
-        /// carried out.
-        var renewalEndedAt: Microseconds = 0
+        /// When the grant was committed, or when the last renewal came to its end, whatever became of
+        /// it: until then the lease may have got its full time.
+        var openUntil: Microseconds
         var endedAt: Microseconds?
     }
     private var leases: [Int64: Lease] = [:]
@@ -35,15 +35,17 @@ struct LeaseOracle {
     func lastEnd(newestLeadership: Microseconds) -> Microseconds {
         leases.values.filter { $0.endedAt == nil }.map { lease in
             let time = Microseconds(lease.seconds) * 1_000_000
-            return max(lease.renewedAt, lease.renewalEndedAt, newestLeadership) + time
+            return max(lease.renewedAt, lease.openUntil, newestLeadership) + time
                 + time / 1_000_000 * (driftPerMillion * 1_000_000 / (1_000_000 - driftPerMillion))
         }.max() ?? 0
     }
 
     // MARK: - The log
 
-    mutating func granted(_ lease: Int64, seconds: Int64, invokedAt: Microseconds) {
-        leases[lease] = Lease(seconds: seconds, renewedAt: invokedAt)
+    mutating func granted(
+        _ lease: Int64, seconds: Int64, invokedAt: Microseconds, now: Microseconds
+    ) {
+        leases[lease] = Lease(seconds: seconds, renewedAt: invokedAt, openUntil: now)
     }
 
     mutating func revoked(_ lease: Int64, now: Microseconds) { leases[lease]?.endedAt = now }
@@ -67,7 +69,7 @@ struct LeaseOracle {
 
     /// Nobody waits for a renewal any more: it was answered, has failed, or was given up.
     mutating func renewalEnded(_ lease: Int64, now: Microseconds) {
-        leases[lease]?.renewalEndedAt = now
+        leases[lease]?.openUntil = now
     }
 
     /// A renewal was answered.

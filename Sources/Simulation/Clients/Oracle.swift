@@ -72,7 +72,8 @@ public struct Oracle {
         }
         switch outcome {
         case .granted(let lease, let seconds):
-            leases.granted(lease, seconds: seconds, invokedAt: grantedAt[lease] ?? now)
+            leases.granted(
+                lease, seconds: seconds, invokedAt: grantedAt[lease] ?? now, now: now)
         case .revoked(let lease): leases.revoked(lease, now: now)
         case .expired(let ended): for lease in ended { try leases.expired(lease, now: now) }
         case .put, .deleteRange, .txn, .compacted, .failed, .nothing: break

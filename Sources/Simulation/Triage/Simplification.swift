@@ -28,6 +28,8 @@ public enum Simplification: String, CaseIterable, Sendable {
     case fickleKinds
     /// All disks are equally fast.
     case slowDisk
+    /// Snapshots arrive, and go, as fast as elsewhere.
+    case slowSnapshots
     /// The leader isn't removed in the end.
     case removal
     /// No disk call fails.
@@ -65,6 +67,9 @@ public enum Simplification: String, CaseIterable, Sendable {
         case .ambushes: scenario.ambushes = []
         case .fickleKinds: scenario.network.ficklePermille = 0
         case .slowDisk: scenario.disk.slowMember = nil
+        case .slowSnapshots:
+            scenario.network.snapshotMicroseconds = Scenario.NetworkWeather().snapshotMicroseconds
+            scenario.disk.removalFactor = 1
         case .removal: scenario.machine.endsWithRemoval = false
         case .diskFailures: scenario.disk.failuresPerMillion = 0
         case .stalls: scenario.disk.stallPermille = 0

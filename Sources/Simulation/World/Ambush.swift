@@ -16,6 +16,12 @@ struct Ambush: Sendable {
         case handsOver
         /// What is left of the leases' times was committed.
         case recordsLeases
+        /// A member has a snapshot of entries that its own log has yet to sync: others committed them.
+        case outrunsItsLog
+        /// A member is about to give a snapshot that it wrote its name.
+        case namesSnapshot
+        /// A member wrote the first batch of a segment, and is about to sync it.
+        case beginsSegment
     }
     /// What is done to the member.
     enum Blow: Sendable {
@@ -33,6 +39,14 @@ struct Ambush: Sendable {
         case handOver
         /// Its order to take over comes late, and nothing else until then.
         case orderIsLate
+        /// Its process is killed, and its machine loses power when it has just started again.
+        case killedThenLosesPower
+        /// The last snapshot that a leader sent it arrives once more: the sender missed the answer.
+        case snapshotComesAgain
+        /// Its disk fails a sync, and keeps nothing of what that was about.
+        case syncFails
+        /// Its machine loses power now.
+        case losesPower
     }
     var moment: Moment
     var blow: Blow
@@ -47,6 +61,13 @@ struct Ambush: Sendable {
         Ambush(moment: .handsOver, blow: .cutOffWithCompanion),
         Ambush(moment: .handsOver, blow: .orderIsLate),
     ]
+    /// Those that strike a disk between two states.
+    static let ofDisks = [
+        Ambush(moment: .outrunsItsLog, blow: .killedThenLosesPower),
+        Ambush(moment: .outrunsItsLog, blow: .snapshotComesAgain),
+        Ambush(moment: .namesSnapshot, blow: .killedThenLosesPower),
+        Ambush(moment: .beginsSegment, blow: .syncFails),
+    ]
 }
 
 /// Knows the moments of all members.
@@ -57,6 +78,7 @@ struct Lookout {
         var term: Term = 0
         var last: LogIndex = 0
         var configuration: LogIndex = 0
+        var snapshot: LogIndex = 0
     }
     private var seen: [MemberID: Seen] = [:]
     /// No blow falls before this.
@@ -80,7 +102,8 @@ struct Lookout {
         let before = seen[member.id] ?? Seen()
         let after = Seen(
             boot: member.boot, isLeader: member.isLeader, term: member.term,
-            last: member.lastIndex, configuration: member.configurationIndex)
+            last: member.lastIndex, configuration: member.configurationIndex,
+            snapshot: member.snapshotIndex)
         seen[member.id] = after
         guard before.boot == after.boot else { return [] }
         if after.isLeader, !before.isLeader || before.term != after.term {
@@ -90,6 +113,9 @@ struct Lookout {
             return blows(at: .changesMembership, now: now)
         }
         if after.last < before.last { return blows(at: .truncates, now: now) }
+        if after.snapshot > before.snapshot, member.durableIndex < after.snapshot {
+            return blows(at: .outrunsItsLog, now: now)
+        }
         return []
     }
 
@@ -106,9 +132,8 @@ extension Ambush.Blow {
     /// Whether it harms nobody by itself, so that the next may follow at once.
     fileprivate var isGentle: Bool {
         switch self {
-        case .changeMembership: true
-        case .cutOff, .cutOffWithCallers, .cutOffWithCompanion, .fell, .handOver, .orderIsLate:
-            false
+        case .changeMembership, .snapshotComesAgain: true
+        default: false
         }
     }
 }
@@ -120,12 +145,23 @@ extension World {
         for blow in lookout.blows(on: process.replica, now: now) { strike(member, blow) }
     }
 
-    /// At a moment that another subsystem noticed.
-    func springAmbushes(at moment: Ambush.Moment, on member: Member?) {
-        guard !lookout.isIdle, phase == .faults, let member else { return }
-        for blow in lookout.blows(at: moment, now: now) {
+    /// At a moment that another subsystem noticed. Returns whether a blow is about to fall.
+    @discardableResult
+    func springAmbushes(at moment: Ambush.Moment, on member: Member?) -> Bool {
+        guard !lookout.isIdle, phase == .faults, let member else { return false }
+        let blows = lookout.blows(at: moment, now: now)
+        for blow in blows {
             schedule(.blow(blow, member: member.position, boot: member.boot), in: 0)
         }
+        return !blows.isEmpty
+    }
+
+    /// A member began a segment: whether the sync of it fails.
+    func springAmbushOnSegment(of member: Member) {
+        guard !lookout.isIdle, phase == .faults, member.isRunning,
+            !lookout.blows(at: .beginsSegment, now: now).isEmpty
+        else { return }
+        member.disk.failsAtCall = member.disk.callCount + 1
     }
 
     /// A leader orders another member to take over: how late the order is, if that is a moment for
@@ -153,7 +189,8 @@ extension World {
             schedule(
                 .blow(blow, member: member.position, boot: member.boot),
                 in: lookout.random.draw(UInt64(0)...20_000))
-        case .changeMembership:
+        case .changeMembership, .killedThenLosesPower, .losesPower, .snapshotComesAgain,
+            .syncFails:
             schedule(.blow(blow, member: member.position, boot: member.boot), in: 0)
         }
     }
@@ -175,7 +212,17 @@ extension World {
         case .fell: fell(member, losesPower: lookout.random.chance(700))
         case .changeMembership: changeMembership()
         case .handOver: deliver(.transferLeadership(to: nil), to: member)
-        case .orderIsLate: break  // The order itself is put off, not the member.
+        case .killedThenLosesPower:
+            crash(member, losesPower: false)
+            let start = lookout.random.draw(UInt64(1_000)...50_000)
+            schedule(.start(member: member.position), in: start)
+            schedule(
+                .blow(.losesPower, member: member.position, boot: member.boot + 1),
+                in: start + lookout.random.draw(1...10_000))
+        case .losesPower: losePower(member)
+        case .snapshotComesAgain: receiveAgain(member)
+        // The order itself is put off, the next sync fails: nothing befalls the member now.
+        case .orderIsLate, .syncFails: break
         }
     }
 

@@ -129,15 +129,20 @@ extension World {
         let damaged = members.count { $0.isDamaged }
         guard scenario.machine.membershipEveryMicroseconds == 0, !member.isDamaged,
             damaged + 1 <= (scenario.members - 1) / 2, faults.random.chance(500),
-            let files = try? member.disk.list(), let file = faults.random.pick(files),
-            let size = try? member.disk.byteCount(of: file), size > 0
+            let files = try? member.disk.list(), let any = faults.random.pick(files)
+        else { return }
+        // What a log's newest header is taken for decides about all behind it.
+        let hitsHeader = faults.random.chance(250) && files.contains(member.lastBatch.file)
+        let file = hitsHeader ? member.lastBatch.file : any
+        guard let size = try? member.disk.byteCount(of: file), size > 0
         else { return }
         // Rot in the last batch can't be told from a torn write until the next one, or the marker of
         // an idle log, is behind it.
         let end = file == member.lastBatch.file ? member.lastBatch.offset : size
         let sectors = (end + SimulatedDisk.sectorBytes - 1) / SimulatedDisk.sectorBytes
         guard sectors > 0 else { return }
-        let sector = faults.random.index(min(sectors, faults.random.chance(700) ? 8 : sectors))
+        let near = faults.random.chance(700) ? 8 : sectors
+        let sector = hitsHeader ? 0 : faults.random.index(min(sectors, near))
         member.isDamaged = true
         tell("sector \(sector) of n\(member.id)'s \(file) rots")
         member.disk.rot(file, sector: sector)

@@ -14,6 +14,14 @@ final class Member {
 
         init(_ replica: consuming Replica) { self.replica = replica }
     }
+    /// A snapshot as it came from a peer.
+    struct ReceivedSnapshot {
+        var file: String
+        var bytes: [UInt8]
+        var sender: Int
+        var senderBoot: UInt64
+        var term: Term
+    }
     enum Condition: Equatable {
         case running
         /// Down until somebody starts it.
@@ -30,6 +38,8 @@ final class Member {
     var platter = PlatterAccount()
     /// Where the newest batch of the log was written.
     var lastBatch: (file: String, offset: Int) = ("", 0)
+    /// The newest snapshot that a peer sent.
+    var received: ReceivedSnapshot?
     var clock: SimulatedClock
     var process: Process?
     var condition: Condition = .down

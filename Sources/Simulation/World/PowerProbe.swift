@@ -18,7 +18,8 @@ struct PowerProbe {
     mutating func isDue(after step: DiskStep, _ batch: LogInspection.Batch?) -> Bool {
         let weight: UInt64 =
             switch step {
-            case .remove, .rename, .create: 8
+            case .remove: 40
+            case .rename, .create: 8
             case .write(_, _, let bytes):
                 batch?.changesShape ?? false || bytes.count > 2 * SimulatedDisk.sectorBytes ? 8 : 1
             case .sync, .syncDirectory: 1

@@ -11,6 +11,7 @@ extension Scenario {
         if random.chance(250) { makeKindsFickle(&random) }
         if random.chance(450) { drawAmbushes(&random) }
         if random.chance(150) { forkLogs(&random) }
+        if random.chance(200) { ambushDisks(&random) }
         if random.chance(50) { becomeCalmButLossy(&random) }
         machine.endsWithRemoval = random.chance(150)
         work.seeksDeposed = random.chance(300)
@@ -44,6 +45,10 @@ extension Scenario {
             settings.raft.maxMessageEntries = random.draw(1...3)
             settings.raft.maxInflightMessages = random.draw(3...16)
             work.sessions += 6
+        }
+        if random.chance(500) {
+            network.snapshotMicroseconds = 1_000...random.draw(UInt64(30_000)...1_000_000)
+            disk.removalFactor = random.draw(1...30)
         }
     }
 
@@ -94,10 +99,21 @@ extension Scenario {
                 machine.membershipEveryMicroseconds = random.draw(UInt64(1_000_000)...4_000_000)
             case .handsOver:
                 machine.transferEveryMicroseconds = random.draw(UInt64(1_000_000)...4_000_000)
-            case .begins, .truncates, .recordsLeases: break
+            default: break
             }
         }
         ambushPauseElectionTimeouts = random.draw(UInt64(2)...10)
+    }
+
+    /// Disks are struck where a file is about to take another's place: segments are small, snapshots
+    /// are many, and what a loss of power would leave is looked at often.
+    private mutating func ambushDisks(_ random: inout RandomStream) {
+        ambushes += random.shuffled(Ambush.ofDisks).prefix(random.draw(1...3))
+        ambushPauseElectionTimeouts = random.draw(UInt64(1)...5)
+        if settings.snapshotEntries > 30 { takeTinySnapshots(&random) }
+        if disk.slowMember == nil, random.chance(500) { slowDownDisk(&random) }
+        settings.log.segmentByteCount = 16 << 10
+        disk.probePermille = 25
     }
 
     /// Nothing happens but that frames get lost.

@@ -55,6 +55,8 @@ public struct Scenario: Sendable {
         public var fickleMicroseconds: Microseconds = 0
         /// Whether frames keep their order, as over TCP.
         public var keepsOrder = true
+        /// Shortest and longest time that a snapshot is under way.
+        public var snapshotMicroseconds: ClosedRange<UInt64> = 1_000...30_000
         /// Mean time between cuts that leave a leader with entries of which some will stand; 0 for never.
         public var forksEveryMicroseconds: Microseconds = 0
         /// Mean time between losses of what a follower answers to a burst; 0 for never.
@@ -73,6 +75,8 @@ public struct Scenario: Sendable {
         public var slowMember: Int?
         /// How much slower.
         public var slowFactor: UInt64 = 1
+        /// How much longer it takes to remove files than to write the log.
+        public var removalFactor: UInt64 = 1
         /// Shortest and longest time of writing a snapshot.
         public var snapshotMicroseconds: ClosedRange<UInt64> = 500...20_000
         /// Calls in a million that fail.

@@ -14,7 +14,10 @@ extension World {
         var delay = random.draw(scenario.disk.delayMicroseconds)
         if phase == .faults, random.chance(scenario.disk.stallPermille) { delay *= 100 }
         if phase == .faults, lane == 0, scenario.disk.slowMember == member.position {
-            delay = min(delay * scenario.disk.slowFactor, Self.slowestLogMicroseconds)
+            delay = min(delay * scenario.disk.slowFactor, Self.slowestMicroseconds)
+        }
+        if phase == .faults, case .remove? = member.lanes[lane][0].steps.first {
+            delay = min(delay * scenario.disk.removalFactor, Self.slowestMicroseconds)
         }
         if lane == 0, member.diskStallsUntil > now + delay {
             delay = member.diskStallsUntil - now
@@ -22,8 +25,8 @@ extension World {
         schedule(.disk(member: member.position, boot: member.boot, lane: lane), in: delay)
     }
 
-    /// What a slow log takes for an operation at most.
-    private static let slowestLogMicroseconds: Microseconds = 600_000
+    /// What a slow disk takes for an operation at most.
+    private static let slowestMicroseconds: Microseconds = 600_000
 
     func diskFinished(_ member: Member, boot: UInt64, lane: Int, _ event: Event) {
         guard member.boot == boot, member.isRunning else { return }
@@ -47,13 +50,16 @@ extension World {
         for step in operation.steps.prefix(steps) {
             let single = DiskOperation(id: operation.id, lane: operation.lane, steps: [step])
             var batch: LogInspection.Batch?
-            if case .write(let file, let offset, let bytes) = step {
+            if case .write(let file, _, let bytes) = step {
                 batch = LogInspection.batch(
                     in: bytes, writtenTo: file, directory: member.identity.directoryID)
-                if batch != nil { member.lastBatch = (file, offset) }
             }
             let completion = single.perform(on: &member.disk)
             if let batch { noteWritten(batch, of: member) }
+            if batch != nil, case .write(let file, let offset, _) = step {
+                if file != member.lastBatch.file { springAmbushOnSegment(of: member) }
+                member.lastBatch = (file, offset)
+            }
             switch completion.result {
             case .failure: return completion
             case .success(let read): buffers += read
@@ -79,6 +85,10 @@ extension World {
     func snapshotFinished(_ member: Member, boot: UInt64, _ event: Event) {
         guard member.boot == boot, let job = member.snapshotJob else { return }
         if isPutOff(event, member) { return }
+        if springAmbushes(at: .namesSnapshot, on: member) {
+            schedule(event, in: 1)
+            return
+        }
         member.snapshotJob = nil
         let outcome = job.run(on: &member.disk)
         if member.disk.hasLostPower {
@@ -95,33 +105,57 @@ extension World {
     ) {
         guard from.boot == boot, from.isRunning else { return }
         if isPutOff(event, from) || isPutOff(event, to) { return }
-        let loaded = copy(file, from: from, to: to)
-        if to.disk.hasLostPower {
-            losePower(to)
-        } else if let loaded {
-            tell("n\(to.id) received snapshot \(loaded.base.index) from n\(from.id)")
-            deliver(.snapshotReceived(loaded, from: from.id, term: term), to: to)
-        }
-        deliver(.snapshotSent(to: to.id, succeeded: loaded != nil), to: from)
-    }
-
-    private func copy(_ file: String, from: Member, to: Member) -> LoadedSnapshot? {
-        guard to.isRunning, network.canConnect(from.position, to.position),
+        var succeeded = false
+        if to.isRunning, network.canConnect(from.position, to.position),
             let size = try? from.disk.byteCount(of: file),
             let bytes = try? from.disk.read(file, offset: 0, byteCount: size)
-        else { return nil }
+        {
+            let snapshot = Member.ReceivedSnapshot(
+                file: file, bytes: bytes, sender: from.position, senderBoot: boot, term: term)
+            succeeded = receive(snapshot, at: to)
+        }
+        deliver(.snapshotSent(to: to.id, succeeded: succeeded), to: from)
+    }
+
+    /// The sender of a snapshot missed the answer and sent it once more.
+    func receiveAgain(_ member: Member) {
+        guard let snapshot = member.received,
+            let sender = members[snapshot.sender].process, sender.replica.isLeader,
+            sender.replica.term == snapshot.term,
+            network.canConnect(snapshot.sender, member.position)
+        else { return }
+        _ = receive(snapshot, at: member)
+    }
+
+    /// Stores a snapshot and tells the member. Returns whether it could be stored.
+    private func receive(_ snapshot: Member.ReceivedSnapshot, at member: Member) -> Bool {
+        let loaded = store(snapshot, on: member)
+        if member.disk.hasLostPower {
+            losePower(member)
+        } else if let loaded {
+            member.received = snapshot
+            let sender = members[snapshot.sender].id
+            tell("n\(member.id) received snapshot \(loaded.base.index) from n\(sender)")
+            deliver(.snapshotReceived(loaded, from: sender, term: snapshot.term), to: member)
+        }
+        return loaded != nil
+    }
+
+    private func store(
+        _ snapshot: Member.ReceivedSnapshot, on member: Member
+    ) -> LoadedSnapshot? {
         do {
             let aside = SnapshotName.incoming
-            try to.disk.remove(aside)
-            try to.disk.write(aside, offset: 0, bytes: bytes)
-            try to.disk.sync(aside)
-            try to.disk.rename(aside, to: file)
-            try to.disk.syncDirectory()
+            try member.disk.remove(aside)
+            try member.disk.write(aside, offset: 0, bytes: snapshot.bytes)
+            try member.disk.sync(aside)
+            try member.disk.rename(aside, to: snapshot.file)
+            try member.disk.syncDirectory()
             return try LoadedSnapshot.load(
-                file, from: &to.disk, clusterID: to.identity.clusterID,
+                snapshot.file, from: &member.disk, clusterID: member.identity.clusterID,
                 limits: scenario.settings.store)
         } catch {
-            tell("n\(to.id) couldn't take \(file): \(error)")
+            tell("n\(member.id) couldn't take \(snapshot.file): \(error)")
             return nil
         }
     }

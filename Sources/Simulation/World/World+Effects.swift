@@ -36,10 +36,12 @@ extension World {
                 .snapshot(member: member.position, boot: member.boot),
                 in: random.draw(scenario.disk.snapshotMicroseconds))
         case .sendSnapshot(let peer, let file, let term):
+            let weather =
+                phase == .faults ? scenario.network : Scenario.NetworkWeather()
             schedule(
                 .transfer(
                     from: member.position, boot: member.boot, to: Int(peer) - 1, file: file,
-                    term: term), in: random.draw(UInt64(1_000)...30_000))
+                    term: term), in: random.draw(weather.snapshotMicroseconds))
         case .leaderChanged(let leader, let term):
             if leader == member.id { newestLeadership = now }
             let name =

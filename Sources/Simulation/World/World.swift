@@ -390,7 +390,12 @@ public final class World {
             _ = perform(operation, steps: count, on: member)
         }
         if let job = member.snapshotJob, random.chance(500) {
-            member.disk.powerFailsAtCall = member.disk.callCount + 1 + random.index(6)
+            var copy = member.disk
+            _ = job.run(on: &copy)
+            let calls = copy.callCount - member.disk.callCount
+            // Its last call makes the name durable.
+            let last = random.chance(300) ? calls - 1 : 1 + random.index(calls)
+            member.disk.powerFailsAtCall = member.disk.callCount + last
             member.disk.tear.eighths = random.index(9)
             _ = job.run(on: &member.disk)
         }
