@@ -209,11 +209,17 @@ private struct Scan {
         if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), follows(batch) {
             return (batch, offset)
         }
-        for later in stride(from: offset, to: bytes.count, by: LogFormat.sectorByteCount) {
-            if let batch = BatchFrame.parse(bytes, at: later, seed: seed),
-                repeats(batch, in: segment)
-            {
-                return (batch, later)
+        return firstBatch(in: bytes, from: offset, seed: seed) { repeats($0, in: segment) }
+    }
+
+    /// The first batch at the start of a sector, from an offset on, of which a condition holds.
+    private func firstBatch(
+        in bytes: [UInt8], from first: Int, seed: UInt32,
+        where isWanted: (BatchFrame.Parsed) -> Bool
+    ) -> (batch: BatchFrame.Parsed, offset: Int)? {
+        for offset in stride(from: first, to: bytes.count, by: LogFormat.sectorByteCount) {
+            if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), isWanted(batch) {
+                return (batch, offset)
             }
         }
         return nil
@@ -251,15 +257,15 @@ private struct Scan {
     /// proves that it was synced, and has rotted.
     private func expectNoBatch(in number: UInt64, bytes: [UInt8]) throws(LogError) {
         let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
-        for offset in stride(from: 0, to: bytes.count, by: LogFormat.sectorByteCount) {
-            guard let batch = BatchFrame.parse(bytes, at: offset, seed: seed) else { continue }
-            throw .corrupt(
-                file: SegmentName.file(number), offset: 0,
-                reason: """
-                    the header there doesn't match its checksum, yet batch \(batch.batchNumber) \
-                    was written after it was synced
-                    """)
+        guard let found = firstBatch(in: bytes, from: 0, seed: seed, where: { _ in true }) else {
+            return
         }
+        throw .corrupt(
+            file: SegmentName.file(number), offset: 0,
+            reason: """
+                the header there doesn't match its checksum, yet batch \
+                \(found.batch.batchNumber) was written after it was synced
+                """)
     }
 
     /// Any valid frame here proves that what came before it was synced, and is damaged.
@@ -267,22 +273,17 @@ private struct Scan {
         in number: UInt64, bytes: [UInt8], from first: Int = 0
     ) throws(LogError) {
         let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
-        var offset = first
-        while offset < bytes.count {
-            if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), batch.epoch >= epoch,
-                claims(batch)
-            {
-                let place = suspect ?? (number, first)
-                throw .corrupt(
-                    file: SegmentName.file(place.segment), offset: place.offset,
-                    reason: """
-                        the batch there doesn't match its checksum, yet batch \
-                        \(batch.batchNumber) in \(SegmentName.file(number)) was written after it \
-                        was synced
-                        """)
-            }
-            offset += LogFormat.sectorByteCount
+        let found = firstBatch(in: bytes, from: first, seed: seed) {
+            $0.epoch >= epoch && claims($0)
         }
+        guard let found else { return }
+        let place = suspect ?? (number, first)
+        throw .corrupt(
+            file: SegmentName.file(place.segment), offset: place.offset,
+            reason: """
+                the batch there doesn't match its checksum, yet batch \(found.batch.batchNumber) \
+                in \(SegmentName.file(number)) was written after it was synced
+                """)
     }
 
     /// Whether the frame was written when everything before the suspect place was synced.

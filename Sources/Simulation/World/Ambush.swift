@@ -45,6 +45,9 @@ struct Ambush: Sendable {
         case snapshotComesAgain
         /// Its disk fails a sync, and keeps nothing of what that was about.
         case syncFails
+        /// The same for every sync of that segment: what is said again there is lost again. When it
+        /// has gone on to the next one, the power fails.
+        case syncsKeepFailing
         /// Its machine loses power now.
         case losesPower
     }
@@ -67,6 +70,7 @@ struct Ambush: Sendable {
         Ambush(moment: .outrunsItsLog, blow: .snapshotComesAgain),
         Ambush(moment: .namesSnapshot, blow: .killedThenLosesPower),
         Ambush(moment: .beginsSegment, blow: .syncFails),
+        Ambush(moment: .beginsSegment, blow: .syncsKeepFailing),
     ]
 }
 
@@ -157,11 +161,18 @@ extension World {
     }
 
     /// A member began a segment: whether the sync of it fails.
-    func springAmbushOnSegment(of member: Member) {
-        guard !lookout.isIdle, phase == .faults, member.isRunning,
-            !lookout.blows(at: .beginsSegment, now: now).isEmpty
-        else { return }
-        member.disk.failsAtCall = member.disk.callCount + 1
+    func springAmbush(onSegment file: String, of member: Member) {
+        guard !lookout.isIdle, phase == .faults, member.isRunning else { return }
+        if member.badSegment != nil {
+            member.badSegment = nil
+            let soon = lookout.random.draw(UInt64(0)...20_000)
+            schedule(.blow(.losesPower, member: member.position, boot: member.boot), in: soon)
+            return
+        }
+        for blow in lookout.blows(at: .beginsSegment, now: now) {
+            member.disk.failsAtCall = member.disk.callCount + 1
+            if case .syncsKeepFailing = blow { member.badSegment = file }
+        }
     }
 
     /// A leader orders another member to take over: how late the order is, if that is a moment for
@@ -190,7 +201,7 @@ extension World {
                 .blow(blow, member: member.position, boot: member.boot),
                 in: lookout.random.draw(UInt64(0)...20_000))
         case .changeMembership, .killedThenLosesPower, .losesPower, .snapshotComesAgain,
-            .syncFails:
+            .syncFails, .syncsKeepFailing:
             schedule(.blow(blow, member: member.position, boot: member.boot), in: 0)
         }
     }
@@ -221,8 +232,8 @@ extension World {
                 in: start + lookout.random.draw(1...10_000))
         case .losesPower: losePower(member)
         case .snapshotComesAgain: receiveAgain(member)
-        // The order itself is put off, the next sync fails: nothing befalls the member now.
-        case .orderIsLate, .syncFails: break
+        // The order itself is put off, a sync fails: nothing befalls the member now.
+        case .orderIsLate, .syncFails, .syncsKeepFailing: break
         }
     }
 

@@ -38,6 +38,8 @@ final class Member {
     var platter = PlatterAccount()
     /// Where the newest batch of the log was written.
     var lastBatch: (file: String, offset: Int) = ("", 0)
+    /// A segment that can't be synced while faults go on.
+    var badSegment: String?
     /// The newest snapshot that a peer sent.
     var received: ReceivedSnapshot?
     var clock: SimulatedClock

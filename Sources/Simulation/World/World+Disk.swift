@@ -54,10 +54,15 @@ extension World {
                 batch = LogInspection.batch(
                     in: bytes, writtenTo: file, directory: member.identity.directoryID)
             }
+            if case .sync(member.badSegment) = step, phase == .faults {
+                member.disk.failsAtCall = member.disk.callCount + 1
+            }
             let completion = single.perform(on: &member.disk)
             if let batch { noteWritten(batch, of: member) }
             if batch != nil, case .write(let file, let offset, _) = step {
-                if file != member.lastBatch.file { springAmbushOnSegment(of: member) }
+                if file != member.lastBatch.file {
+                    springAmbush(onSegment: file, of: member)
+                }
                 member.lastBatch = (file, offset)
             }
             switch completion.result {
