@@ -260,7 +260,7 @@ def catch_up(cluster):
     cluster.tools.load(
         leader, "run", "put", "--connections", "8", "--streams", "16", "--keys", "1000000",
         "--requests", "1500000")
-    puts = Background(cluster, seconds=15)
+    puts = Background(cluster, seconds=30)
     time.sleep(1)
     follower.start()
     longest = puts.latency()["maximumMicroseconds"] / 1000

@@ -66,10 +66,10 @@ public struct SnapshotJob: Sendable {
 
     /// Content bytes in one LZ4 frame, about.
     static let frameBytes = 1 << 20
-    /// Whether a snapshot's file is to be synced when a piece of it has been written: every 4 MiB.
+    /// Whether a snapshot's file is to be synced when a piece of it has been written: every MiB.
     /// The log shares the disk: a sync of hundreds of megabytes at once would stand before its own.
     public static func isSyncDue(from start: Int, to end: Int) -> Bool {
-        end / (4 << 20) > start / (4 << 20)
+        end >> 20 > start >> 20
     }
 
     /// Encodes, compresses and writes the snapshot aside, syncs it and gives it its name.

@@ -170,8 +170,8 @@ struct SnapshotLinkTests {
                 identity: DirectoryIdentity(
                     clusterID: Self.clusterID, memberID: Self.receiver,
                     directoryID: DirectoryID(high: 3, low: 4)),
-                incarnation: 1, limits: StoreLimits(), loop: loop, disk: disk,
-                logger: Logger(label: "test"))
+                incarnation: 1, limits: StoreLimits(), loop: loop,
+                readDisk: disk, snapshotDisk: disk, logger: Logger(label: "test"))
             let bound = NIOLoopBound(network, eventLoop: loop)
             return network.start(
                 listeningOn: [Endpoint(host: "127.0.0.1", port: port)], members: members

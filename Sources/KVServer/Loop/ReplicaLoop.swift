@@ -26,9 +26,10 @@ final class ReplicaLoop: @unchecked Sendable {
     private var replica: Replica
     private let peers: PeerNetwork
     private let logDisk: DiskThread
-    /// Prepares segments and reads entries back: short work that the log may wait for.
+    /// Prepares segments, reads entries back and pieces of snapshots: short work that the log may wait
+    /// for.
     private let backgroundDisk: DiskThread
-    /// Writes, sends and loads snapshots: long work that nothing else may stand behind.
+    /// Writes and loads snapshots: long work that nothing else may stand behind.
     private let snapshotDisk: DiskThread
     private let logger: Logger
     private let stop: (ReplicaFailure) -> Void

@@ -12,7 +12,10 @@ final class PeerNetwork {
     private let incarnation: UInt64
     private let limits: StoreLimits
     private let loop: EventLoop
-    private let disk: DiskThread
+    /// Reads the snapshots that are sent, piece by piece.
+    private let readDisk: DiskThread
+    /// Writes and loads those that come.
+    private let snapshotDisk: DiskThread
     private let logger: Logger
     private var links: [MemberID: PeerLink] = [:]
     private var listener: PeerListener?
@@ -23,13 +26,14 @@ final class PeerNetwork {
 
     init(
         identity: DirectoryIdentity, incarnation: UInt64, limits: StoreLimits, loop: EventLoop,
-        disk: DiskThread, logger: Logger
+        readDisk: DiskThread, snapshotDisk: DiskThread, logger: Logger
     ) {
         self.identity = identity
         self.incarnation = incarnation
         self.limits = limits
         self.loop = loop
-        self.disk = disk
+        self.readDisk = readDisk
+        self.snapshotDisk = snapshotDisk
         self.logger = logger
     }
 
@@ -151,7 +155,7 @@ final class PeerNetwork {
             metadata: ["peer": "\(String(peer, radix: 16))", "index": "\(index)"])
         SnapshotSender(
             file: file, index: index, term: term, hello: hello(.snapshot, to: peer), loop: loop,
-            disk: disk
+            disk: readDisk
         ) { [weak self] succeeded in
             self?.logger.info(
                 succeeded ? "snapshot sent" : "a snapshot could not be sent",
@@ -166,8 +170,8 @@ final class PeerNetwork {
         logger.info(
             "receiving a snapshot", metadata: ["peer": "\(String(peer, radix: 16))"])
         let receiver = SnapshotReceiver(
-            channel: channel, disk: disk, clusterID: identity.clusterID, limits: limits,
-            logger: logger
+            channel: channel, disk: snapshotDisk, clusterID: identity.clusterID,
+            limits: limits, logger: logger
         ) { [weak self] snapshot, term in
             self?.deliver(.snapshotReceived(snapshot, from: peer, term: term))
         }

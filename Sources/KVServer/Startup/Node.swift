@@ -37,13 +37,13 @@ final class Node: @unchecked Sendable {
         let directory = configuration.dataDirectory
         logDisk = DiskThread(directory: directory)
         backgroundDisk = DiskThread(directory: directory)
-        snapshotDisk = DiskThread(directory: directory, niceness: Self.bulkNiceness)
+        snapshotDisk = DiskThread(directory: directory, isBulk: true)
         var generator = SystemRandomNumberGenerator()
         let boot: UInt64 = generator.next()
         let identity = recovered.identity
         peers = PeerNetwork(
             identity: identity, incarnation: boot, limits: configuration.replica.store, loop: loop,
-            disk: snapshotDisk, logger: logger)
+            readDisk: backgroundDisk, snapshotDisk: snapshotDisk, logger: logger)
         replica = ReplicaLoop(
             recovered: recovered, configuration: configuration,
             attributes: MemberAttributes(

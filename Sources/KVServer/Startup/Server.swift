@@ -15,6 +15,7 @@ enum Server {
 
     /// Serves until SIGTERM or SIGINT, or until the member can't go on.
     static func run(_ configuration: ServerConfiguration, logger: Logger) throws(StartupError) {
+        Allocator.prepare()
         signal(SIGPIPE, SIG_IGN)
         let lock = try DirectoryLock(directory: configuration.dataDirectory)
         let applyRecord = try ApplyRecord(directory: configuration.dataDirectory)

@@ -3,9 +3,13 @@ typealias DiskThread = WorkThread<PosixDisk>
 
 extension WorkThread where State == PosixDisk {
     /// A thread for the files of a directory.
-    convenience init(directory: String, niceness: Int32 = 0) {
+    ///
+    /// - Parameter isBulk: whether it writes so much that others would suffer: it stands back behind
+    ///   threads that clients wait for, and rests after each sync.
+    convenience init(directory: String, isBulk: Bool = false) {
         self.init(
-            niceness: niceness, makeState: { PosixDisk(directory: directory) },
+            niceness: isBulk ? Node.bulkNiceness : 0,
+            makeState: { PosixDisk(directory: directory, restsAfterSync: isBulk) },
             finish: { $0.closeAll() })
     }
 }
