@@ -105,12 +105,12 @@ struct WatchRunner {
         while true {
             let batch = try await queue.take(debounce: debounce)
             if Task.isCancelled { return ExitStatus.failure }
-            let child = try ChildProcess.start(
-                command, input: .bytes(batch.events.flatMap(Printer.commandLine)),
+            let child = try await current.start(
+                command, input: batch.events.flatMap(Printer.commandLine),
                 environment: WatchEnvironment.variables(batch))
-            await current.set(child)
+            guard let child else { return ExitStatus.failure }
             let status = await child.wait()
-            await current.set(nil)
+            await current.ended()
             guard status != 0 else { continue }
             Output.complain(
                 "\(command[0]) failed with exit code \(status) at revision \(batch.revision)")
@@ -127,10 +127,19 @@ private actor CurrentChild {
     private var child: ChildProcess?
     private(set) var endSignal: Int32?
 
-    func set(_ child: ChildProcess?) {
+    /// Starts a command and knows it at once: a signal comes before it, and nothing is started, or
+    /// finds it. Nil when the program is about to end.
+    func start(
+        _ command: [String], input: [UInt8], environment: [String: String?]
+    ) throws(CommandFailure) -> ChildProcess? {
+        guard endSignal == nil else { return nil }
+        let child = try ChildProcess.start(
+            command, input: .bytes(input), environment: environment)
         self.child = child
-        if let child, let endSignal { child.signal(endSignal) }
+        return child
     }
+
+    func ended() { child = nil }
 
     func end(_ number: Int32) {
         endSignal = number
