@@ -38,4 +38,42 @@ struct RestartTests {
         #expect(try !snapshots(node).contains(name))
         #expect(node.isRunning)
     }
+
+    @Test("finds the snapshot that a leader sent while a file of its name was about to go")
+    func snapshotOfADoomedName() throws {
+        let cluster = try TestCluster(size: 3, seed: 6)
+        cluster.run(microseconds: 1_000_000)
+        let leader = try #require(cluster.nodes.firstIndex { $0.status?.isLeader ?? false })
+        let behind = (leader + 1) % 3
+        for peer in 0..<3 where peer != behind {
+            cluster.cut.formUnion([[behind, peer], [peer, behind]])
+        }
+        for number in 0..<100 {
+            _ = cluster.put("k\(number)", "v", on: leader)
+            cluster.run(microseconds: 2_000)
+        }
+        let (from, to) = (cluster.nodes[leader], cluster.nodes[behind])
+        let name = try #require(try snapshots(from).last)
+        let size = try #require(try from.disk.byteCount(of: name))
+        try to.disk.write(
+            name, offset: 0, bytes: from.disk.read(name, offset: 0, byteCount: size))
+        try to.disk.sync(name)
+        try to.disk.syncDirectory()
+        let term = try #require(from.status?.term)
+        // The first one comes in a term that is over: its file is to be removed.
+        for sent in [term - 1, term] {
+            let loaded = try LoadedSnapshot.load(
+                name, from: &to.disk, clusterID: to.identity.clusterID,
+                limits: cluster.settings.store)
+            cluster.deliver(
+                .snapshotReceived(loaded, from: from.identity.memberID, term: sent), to: behind)
+        }
+        cluster.run(microseconds: 100_000)
+        #expect(try !snapshots(to).contains(name))
+        to.running = nil
+        try cluster.start(behind)
+        cluster.cut = []
+        cluster.run(microseconds: 2_000_000)
+        #expect(to.status?.appliedIndex == from.status?.appliedIndex)
+    }
 }
