@@ -9,6 +9,11 @@ struct RestartTests {
         try node.disk.list().filter { $0.hasPrefix("snap-") }
     }
 
+    private func content(of file: String, on node: TestCluster.Node) throws -> [UInt8] {
+        let size = try #require(try node.disk.byteCount(of: file))
+        return try node.disk.read(file, offset: 0, byteCount: size)
+    }
+
     @Test("keeps older snapshots until what it read back is on disk")
     func olderSnapshots() throws {
         let cluster = try TestCluster(size: 1, seed: 5)
@@ -21,8 +26,7 @@ struct RestartTests {
             _ = cluster.put("k\(number)", "v", on: 0)
             cluster.run(microseconds: 20_000)
             if older == nil, let name = try snapshots(node).first {
-                let size = try #require(try node.disk.byteCount(of: name))
-                older = (name, try node.disk.read(name, offset: 0, byteCount: size))
+                older = (name, try content(of: name, on: node))
             }
         }
         let (name, bytes) = try #require(older)
@@ -54,9 +58,7 @@ struct RestartTests {
         }
         let (from, to) = (cluster.nodes[leader], cluster.nodes[behind])
         let name = try #require(try snapshots(from).last)
-        let size = try #require(try from.disk.byteCount(of: name))
-        try to.disk.write(
-            name, offset: 0, bytes: from.disk.read(name, offset: 0, byteCount: size))
+        try to.disk.write(name, offset: 0, bytes: content(of: name, on: from))
         try to.disk.sync(name)
         try to.disk.syncDirectory()
         let term = try #require(from.status?.term)

@@ -153,10 +153,10 @@ struct PosixDisk: Disk {
 
     mutating func sync(_ file: String) throws(DiskError) {
         let descriptor = try descriptor(file, creating: false)
-        let start = ContinuousClock.now
+        let start = restsAfterSync ? ContinuousClock.now : nil
         // A sync that failed is never repeated: the kernel may have dropped the pages.
         guard fdatasync(descriptor) == 0 else { throw failure("sync", file) }
-        if restsAfterSync { rest(after: ContinuousClock.now - start) }
+        if let start { rest(after: ContinuousClock.now - start) }
     }
 
     /// Sleeps thrice as long as the disk was busy; a disk that hung isn't waited for once more.

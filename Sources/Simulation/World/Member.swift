@@ -19,7 +19,6 @@ final class Member {
         var file: String
         var bytes: [UInt8]
         var sender: Int
-        var senderBoot: UInt64
         var term: Term
     }
     enum Condition: Equatable {

@@ -116,7 +116,7 @@ extension World {
             let bytes = try? from.disk.read(file, offset: 0, byteCount: size)
         {
             let snapshot = Member.ReceivedSnapshot(
-                file: file, bytes: bytes, sender: from.position, senderBoot: boot, term: term)
+                file: file, bytes: bytes, sender: from.position, term: term)
             succeeded = receive(snapshot, at: to)
         }
         deliver(.snapshotSent(to: to.id, succeeded: succeeded), to: from)
