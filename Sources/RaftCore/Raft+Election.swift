@@ -183,6 +183,7 @@ extension Raft {
         heartbeatDeadline = now + settings.heartbeatIntervalMicroseconds
         quorumCheckDeadline = now + settings.electionTimeoutMicroseconds
         termFirstIndex = log.lastIndex + 1
+        groups = GroupCommit(releasedIndex: log.lastIndex)
         pending.effects.append(.becameLeader(term: term, noOpIndex: termFirstIndex))
         appendOwn(
             EntryMetadata(
