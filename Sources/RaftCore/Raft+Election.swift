@@ -183,7 +183,6 @@ extension Raft {
         heartbeatDeadline = now + settings.heartbeatIntervalMicroseconds
         quorumCheckDeadline = now + settings.electionTimeoutMicroseconds
         termFirstIndex = log.lastIndex + 1
-        groups = GroupCommit(releasedIndex: log.lastIndex)
         pending.effects.append(.becameLeader(term: term, noOpIndex: termFirstIndex))
         appendOwn(
             EntryMetadata(

@@ -57,7 +57,7 @@ extension Raft {
     mutating func appendOwn(_ entry: EntryMetadata, configuration: Configuration? = nil) {
         log.append(entry, configuration: configuration)
         uncommittedBytes += Int(entry.byteCount)
-        groups.noteAppended(byteCount: Int(entry.byteCount))
+        pending.mustReplicate = true
     }
 
     mutating func syncProgressWithConfiguration(now: Microseconds) {
@@ -108,17 +108,16 @@ extension Raft {
         progress = [:]
         transfer = nil
         uncommittedBytes = 0
+        pending.mustReplicate = false
     }
 
     // MARK: - Replication
 
-    /// Runs once a batch: lets entries go, opens a read round, then sends each peer what it lacks.
-    mutating func flushLeader(now: Microseconds) {
-        let hasReleased = groups.release(
-            through: log.lastIndex, commitIndex: commitIndex, now: now, settings: settings)
+    /// Runs once a batch: opens a read round, then sends each peer what it lacks.
+    mutating func flushLeader() {
         let newRound = rounds.begin()
         let members = configuration.members
-        if newRound != nil || hasReleased {
+        if newRound != nil || pending.mustReplicate {
             for peer in members where peer != id {
                 let sent = replicate(to: peer)
                 if newRound != nil, !sent { sendHeartbeat(to: peer) }
@@ -146,7 +145,7 @@ extension Raft {
             case .probe(let awaitingAnswer):
                 if awaitingAnswer || !state.isConnected { return sent }
             case .replicate:
-                if state.next > groups.releasedIndex || state.inflight.isFull(settings) { return sent }
+                if state.next > log.lastIndex || state.inflight.isFull(settings) { return sent }
             case .reading, .snapshot:
                 return sent
             }
@@ -172,11 +171,10 @@ extension Raft {
 
     /// The entries one message may hold, from `first` on; nil when there are none.
     private func nextRange(from first: LogIndex) -> ClosedRange<LogIndex>? {
-        let end = groups.releasedIndex
-        guard first <= end else { return nil }
+        guard first <= log.lastIndex else { return nil }
         var bytes = 0
         var last = first - 1
-        while last < end, last + 1 - first < LogIndex(settings.maxMessageEntries) {
+        while last < log.lastIndex, last + 1 - first < LogIndex(settings.maxMessageEntries) {
             bytes += log.byteCount(at: last + 1)
             if bytes > settings.maxMessageBytes, last >= first { break }
             last += 1
@@ -303,7 +301,7 @@ extension Raft {
         noteContact(
             peer, round: response.round, wantsCommits: response.wantsCommits, now: now)
         confirmReads()
-        guard progress[peer]!.match < groups.releasedIndex else { return }
+        guard progress[peer]!.match < log.lastIndex else { return }
         switch progress[peer]!.mode {
         case .probe(awaitingAnswer: true):
             // The peer lives but the probe or its answer may be lost.
@@ -344,9 +342,6 @@ extension Raft {
         guard reached > commitIndex, log.term(at: reached) == term else { return }
         for index in commitIndex + 1...reached { uncommittedBytes -= log.byteCount(at: index) }
         let isFirstOfTerm = commitIndex < termFirstIndex
-        groups.noteCommitted(
-            from: commitIndex, through: reached, lastIndex: log.lastIndex, now: now,
-            settings: settings)
         commitIndex = reached
         pending.committed = true
         if isFirstOfTerm { releaseEarlyReads() }

@@ -44,7 +44,6 @@ public struct Raft: Equatable, Sendable {
     /// Reads that arrived before anything of this term was committed.
     var earlyReads: [ReadRounds.Read] = []
     var uncommittedBytes = 0
-    var groups = GroupCommit()
     var termFirstIndex: LogIndex = 0
     var transfer: Transfer?
     var heartbeatDeadline: Microseconds = 0
@@ -80,6 +79,7 @@ public struct Raft: Equatable, Sendable {
         var truncation: LogIndex?
         var reset: SnapshotMark?
         var committed = false
+        var mustReplicate = false
     }
 
     /// A member as it was when its disk was last synced.
@@ -185,10 +185,7 @@ public struct Raft: Equatable, Sendable {
     public var nextDeadline: Microseconds {
         switch role {
         case .leader:
-            min(
-                heartbeatDeadline, quorumCheckDeadline, transfer?.deadline ?? .max,
-                groups.releasedIndex < log.lastIndex
-                    ? groups.deadline(commitIndex: commitIndex) : .max)
+            min(heartbeatDeadline, quorumCheckDeadline, transfer?.deadline ?? .max)
         case .follower, .preCandidate, .candidate:
             canCampaign ? electionDeadline : .max
         }
@@ -216,8 +213,8 @@ public struct Raft: Equatable, Sendable {
     }
 
     /// Ends a batch: hands out everything the events since the last flush led to.
-    public mutating func flush(now: Microseconds, into effects: inout [Effect]) {
-        if role == .leader { flushLeader(now: now) }
+    public mutating func flush(into effects: inout [Effect]) {
+        if role == .leader { flushLeader() }
         effects.append(contentsOf: pending.effects)
         if let persist = takePersist() { effects.append(.persist(persist)) }
         for message in pending.sends { effects.append(.send(message)) }
@@ -227,14 +224,13 @@ public struct Raft: Equatable, Sendable {
 
     private mutating func takePersist() -> Persist? {
         let handed = pending.reset?.position.index ?? disk.handedIndex
-        let last = role == .leader ? groups.releasedIndex : log.lastIndex
-        let entries = handed < last ? handed + 1...last : nil
+        let entries = handed < log.lastIndex ? handed + 1...log.lastIndex : nil
         let hardState = pending.hardStateChanged ? HardState(term: term, vote: vote) : nil
         guard
             pending.reset != nil || pending.truncation != nil || entries != nil
                 || hardState != nil || !pending.durableSends.isEmpty
         else { return nil }
-        let token = disk.begin(lastIndex: last, carriesHardState: hardState != nil)
+        let token = disk.begin(lastIndex: log.lastIndex, carriesHardState: hardState != nil)
         if ownVoteToken == 0 { ownVoteToken = token }
         return Persist(
             token: token, reset: pending.reset, truncation: pending.truncation, entries: entries,

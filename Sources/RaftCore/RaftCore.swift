@@ -85,13 +85,10 @@ public struct RaftSettings: Equatable, Sendable {
     public var heartbeatIntervalMicroseconds: Microseconds = 100_000
     /// How long a follower waits for its leader; the actual wait is drawn from [1, 2) times this.
     public var electionTimeoutMicroseconds: Microseconds = 1_000_000
-    /// How long new entries gather, at most, while those before them are uncommitted. A quorum that
-    /// is closer than this has one group under way at a time.
-    public var groupOvertakingMicroseconds: Microseconds = 5_000
-    /// How long a group waits, at most, for the clients that were just answered to ask again: until
-    /// half as many entries have come as were there before.
-    public var groupPatienceMicroseconds: Microseconds = 300
-    /// Append messages that may be unacknowledged towards one peer.
+    /// Append messages that may be unacknowledged towards one peer. Few: what comes meanwhile
+    /// gathers, and one message for many entries costs everybody less than one for each (64
+    /// connections with a put each: 87 µs of CPU a put with 256, 73 with 4). Not one: towards a distant
+    /// peer an entry would wait for a whole round trip before it leaves.
     public var maxInflightMessages = 4
     /// Entry bytes that may be unacknowledged towards one peer.
     public var maxInflightBytes = 8 << 20

@@ -318,7 +318,7 @@ public struct Replica: ~Copyable {
     /// Carries out what consensus has decided; false if that was nothing.
     private mutating func carryOutDecisions() -> Bool {
         raftEffects.removeAll(keepingCapacity: true)
-        core.flush(now: now, into: &raftEffects)
+        core.flush(into: &raftEffects)
         for effect in raftEffects { carryOut(effect) }
         return !raftEffects.isEmpty
     }

@@ -57,7 +57,7 @@ struct RaftCluster {
 
     mutating func flush(_ id: MemberID) {
         var effects: [Effect] = []
-        nodes[id]!.raft.flush(now: now, into: &effects)
+        nodes[id]!.raft.flush(into: &effects)
         for effect in effects {
             switch effect {
             case .persist(let persist): nodes[id]!.pendingWrites.append(persist)

@@ -283,98 +283,9 @@ struct ThesisTests {
     func window() {
         var cluster = elected()
         let limit = cluster[1].settings.maxInflightMessages
-        for _ in 0..<limit + 50 {
-            _ = cluster.propose(1)
-            cluster.pass(cluster[1].settings.groupOvertakingMicroseconds)
-        }
+        for _ in 0..<limit + 50 { _ = cluster.propose(1) }
         let appends = cluster.takeMessages().filter { $0.to == 2 }
         #expect(appends.count == limit)
-    }
-}
-
-@Suite("Groups of entries")
-struct GroupCommitTests {
-    /// n1 leads three and has nothing under way.
-    var cluster: RaftCluster
-
-    init() {
-        cluster = RaftCluster(voters: 3)
-        cluster.elect(1)
-        cluster.pass(10_000)
-    }
-
-    private mutating func takeAppends() -> [Message] { cluster.takeMessages() }
-
-    /// How many entries each append to a peer carries.
-    private func entries(_ messages: [Message], to peer: MemberID = 2) -> [Int] {
-        messages.compactMap {
-            guard $0.to == peer, case .append(let append) = $0.body else { return nil }
-            return append.entries.count
-        }
-    }
-
-    private mutating func commitGroup(of count: Int) {
-        for _ in 0..<1 + count { _ = cluster.propose(1) }
-        cluster.deliver()
-        #expect(cluster[1].commitIndex == cluster[1].lastIndex)
-    }
-
-    @Test("what alone is proposed leaves at once, to the leader's disk as well")
-    mutating func alone() {
-        _ = cluster.propose(1)
-        let sent = takeAppends()
-        #expect(entries(sent) == [1] && entries(sent, to: 3) == [1])
-        #expect(cluster[1].durableIndex == cluster[1].lastIndex)
-    }
-
-    @Test("what comes while a group is under way leaves together when that is committed")
-    mutating func together() {
-        _ = cluster.propose(1)
-        let first = takeAppends()
-        for _ in 0..<10 { _ = cluster.propose(1) }
-        #expect(takeAppends().isEmpty)
-        #expect(cluster[1].durableIndex == cluster[1].lastIndex - 10)
-        for message in first { cluster.deliverOne(message) }
-        let answers = takeAppends()
-        cluster.deliverOne(answers[0])
-        #expect(entries(takeAppends(), to: answers[0].from) == [10])
-        #expect(cluster[1].durableIndex == cluster[1].lastIndex)
-    }
-
-    @Test("a group overtakes one that a distant quorum has yet to acknowledge")
-    mutating func overtaking() {
-        let wait = cluster[1].settings.groupOvertakingMicroseconds
-        _ = cluster.propose(1)
-        _ = cluster.propose(1)
-        #expect(entries(takeAppends()) == [1])
-        #expect(cluster[1].nextDeadline == cluster.now + wait)
-        cluster.timeout(1)
-        #expect(entries(takeAppends()) == [1])
-    }
-
-    @Test("a full message doesn't wait")
-    mutating func full() {
-        _ = cluster.propose(1)
-        _ = takeAppends()
-        for _ in 0..<cluster[1].settings.maxMessageEntries { _ = cluster.propose(1) }
-        #expect(entries(takeAppends()) == [cluster[1].settings.maxMessageEntries])
-    }
-
-    @Test("clients that were just answered are waited for, until half are back or patience ends")
-    mutating func patience() {
-        commitGroup(of: 8)
-        for _ in 0..<3 { _ = cluster.propose(1) }
-        #expect(takeAppends().isEmpty)
-        _ = cluster.propose(1)
-        #expect(entries(takeAppends()) == [4])
-
-        self = GroupCommitTests()
-        commitGroup(of: 8)
-        _ = cluster.propose(1)
-        #expect(takeAppends().isEmpty)
-        cluster.pass(cluster[1].settings.groupPatienceMicroseconds)
-        cluster.step(.timer, on: 1)
-        #expect(entries(takeAppends()) == [1])
     }
 }
 

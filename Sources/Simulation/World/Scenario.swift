@@ -184,8 +184,6 @@ public struct Scenario: Sendable {
         settings.raft.maxInflightMessages =
             random.chance(500) ? random.draw(1...3) : random.draw(4...16)
         settings.raft.maxInflightBytes = random.draw(1_024...16_384)
-        settings.raft.groupOvertakingMicroseconds = random.draw(UInt64(0)...20_000)
-        settings.raft.groupPatienceMicroseconds = random.draw(UInt64(0)...2_000)
         settings.raft.maxPendingReads = random.draw(4...64)
         settings.raft.maxUncommittedBytes = random.draw(4_096...65_536)
         settings.log.segmentByteCount = random.draw(16...64) << 10
