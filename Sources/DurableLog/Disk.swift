@@ -6,6 +6,10 @@ public protocol Disk {
     mutating func byteCount(of file: String) throws(DiskError) -> Int?
     /// Exactly `byteCount` bytes; fewer are an error.
     mutating func read(_ file: String, offset: Int, byteCount: Int) throws(DiskError) -> [UInt8]
+    /// The same into a buffer, whose memory is used again if it has that size.
+    mutating func read(
+        _ file: String, offset: Int, byteCount: Int, into buffer: inout [UInt8]
+    ) throws(DiskError)
     /// Makes a file of zeroes, allocated and synced; one of that name is replaced.
     mutating func create(_ file: String, byteCount: Int) throws(DiskError)
     /// Writes all bytes, growing the file if need be (a missing one is made). Not synced.
@@ -18,6 +22,15 @@ public protocol Disk {
     mutating func remove(_ file: String) throws(DiskError)
     /// Makes creations, renames and removals durable.
     mutating func syncDirectory() throws(DiskError)
+}
+
+extension Disk {
+    /// With new memory each time.
+    public mutating func read(
+        _ file: String, offset: Int, byteCount: Int, into buffer: inout [UInt8]
+    ) throws(DiskError) {
+        buffer = try read(file, offset: offset, byteCount: byteCount)
+    }
 }
 
 /// A failed disk call.

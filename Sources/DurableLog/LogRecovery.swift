@@ -79,15 +79,18 @@ public enum LogRecovery {
     ) throws(LogError) -> RecoveredLog {
         var scan = Scan(identity: identity)
         let numbers = try segmentNumbers(&disk)
+        // The same memory for all segments: the system takes as long for new pages as for their
+        // content.
+        var bytes: [UInt8] = []
         for (position, number) in numbers.enumerated() {
-            let bytes = try read(SegmentName.file(number), &disk)
+            try read(SegmentName.file(number), into: &bytes, &disk)
             switch try scan.segment(number, bytes: bytes) {
             case .used:
                 continue
             case .blank:
                 for later in numbers[(position + 1)...] {
-                    let laterBytes = try read(SegmentName.file(later), &disk)
-                    try scan.expectNothing(in: later, bytes: laterBytes)
+                    try read(SegmentName.file(later), into: &bytes, &disk)
+                    try scan.expectNothing(in: later, bytes: bytes)
                 }
                 return try scan.finish()
             }
@@ -112,11 +115,11 @@ public enum LogRecovery {
     }
 
     private static func read(
-        _ file: String, _ disk: inout some Disk
-    ) throws(LogError) -> [UInt8] {
+        _ file: String, into bytes: inout [UInt8], _ disk: inout some Disk
+    ) throws(LogError) {
         do throws(DiskError) {
             let size = try disk.byteCount(of: file) ?? 0
-            return try disk.read(file, offset: 0, byteCount: size)
+            try disk.read(file, offset: 0, byteCount: size, into: &bytes)
         } catch {
             throw .disk(error)
         }

@@ -31,7 +31,7 @@ struct History {
     private var firstChunkNumber = 0
 
     /// Adds a change that supersedes `reclaiming` logical bytes.
-    mutating func append(_ version: VersionStorage, reclaiming: UInt64) {
+    mutating func append(_ version: consuming VersionStorage, reclaiming: UInt64) {
         reclaimedInAll += reclaiming
         if end == firstChunkNumber + chunks.count * Chunk.capacity {
             chunks.append(Chunk(reserving: chunks.isEmpty ? 16 : Chunk.capacity))

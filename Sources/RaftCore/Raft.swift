@@ -143,6 +143,8 @@ public struct Raft: Equatable, Sendable {
     public func term(at index: LogIndex) -> Term? { log.term(at: index) }
     /// Position of an entry in the log, nil outside it.
     public func position(at index: LogIndex) -> LogPosition? { log.position(at: index) }
+    /// Size of an entry in the log.
+    package func byteCount(at index: LogIndex) -> Int { log.byteCount(at: index) }
     /// What the log holds at an index behind its base.
     package func metadata(
         at index: LogIndex

@@ -11,7 +11,9 @@ public struct RecoveredReplica: Sendable {
     /// Entries behind the snapshot.
     public var entryCount: Int { log.entries.count }
 
-    let log: RecoveredLog
+    /// A copy; it shares the entries' memory until `takeLog`.
+    var log: RecoveredLog { handOver.copy }
+    private let handOver: HandOver<RecoveredLog>
     /// What consensus knows of each entry: digests over the whole log are made once.
     let metadata: [EntryMetadata]
     let snapshot: LoadedSnapshot?
@@ -49,7 +51,7 @@ public struct RecoveredReplica: Sendable {
             &disk, positions: positions, identity: identity, limits: limits)
         let older = try settle(&disk, on: snapshot)
         return RecoveredReplica(
-            identity: identity, log: log, metadata: metadata, snapshot: snapshot,
+            identity: identity, handOver: HandOver(log), metadata: metadata, snapshot: snapshot,
             olderSnapshots: older, limits: limits, membership: membership)
     }
 
@@ -159,6 +161,9 @@ public struct RecoveredReplica: Sendable {
         let covered = snapshot?.base.index ?? 0
         return log.entries.reduce(0) { $0 + ($1.index > covered ? $1.bytes.count : 0) }
     }
+
+    /// The log, for good: nothing else can be asked of it afterwards.
+    func takeLog() -> RecoveredLog { handOver.take() }
 
     func takeStore() -> Store {
         snapshot?.store.take() ?? Store(limits: limits, membership: membership)

@@ -105,28 +105,13 @@ public struct SnapshotJob: Sendable {
     }
 }
 
-/// Hands a store, which can't be copied, from the thread that decoded it to its replica.
-///
-/// `@unchecked Sendable`: the store is put in before the box is handed over and taken out once by
-/// the receiver; the hand-over itself orders the two, and nobody keeps a second reference.
-final class StoreBox: @unchecked Sendable {
-    private var store: Store?
-
-    init(_ store: consuming Store) { self.store = consume store }
-
-    func take() -> Store {
-        guard let store = store.take() else { preconditionFailure("a store is taken once") }
-        return store
-    }
-}
-
 /// A snapshot read back from its file.
 public struct LoadedSnapshot: Sendable {
     /// What it replaces.
     public let base: LogBase
     /// Size of its file.
     public let byteCount: Int
-    let store: StoreBox
+    let store: HandOver<Store>
 
     /// Bytes read from the file at a time.
     private static let pieceBytes = 1 << 20
@@ -156,7 +141,7 @@ public struct LoadedSnapshot: Sendable {
                 throw LogError.corrupt(
                     file: file, offset: 0, reason: "its header and its content disagree")
             }
-            return LoadedSnapshot(base: base, byteCount: size, store: StoreBox(store))
+            return LoadedSnapshot(base: base, byteCount: size, store: HandOver(store))
         } catch let error as DiskError {
             throw .disk(error)
         } catch let error as LogError {
@@ -229,9 +214,13 @@ extension Replica {
     /// Lets go of the log that the snapshot covers, but for a stretch that spares followers a
     /// little behind the whole snapshot.
     private mutating func compactLog() {
-        let covered = core.snapshot.position.index
-        let keep = min(settings.retainedEntries, covered)
-        let through = covered - keep
+        var through = core.snapshot.position.index
+        var bytes = 0
+        for _ in 0..<settings.retainedEntries where through >= core.firstIndex {
+            bytes += core.byteCount(at: through)
+            if bytes > settings.retainedBytes { break }
+            through -= 1
+        }
         guard through >= core.firstIndex, let position = core.position(at: through) else { return }
         core.compactLog(through: through)
         log.compact(to: snapshots.base(at: position))

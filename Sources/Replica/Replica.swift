@@ -55,6 +55,8 @@ public struct ReplicaSettings: Sendable {
     public var snapshotEntries: UInt64 = .max
     /// Entries kept behind a snapshot for followers that are a little behind.
     public var retainedEntries: UInt64 = 5_000
+    /// Bytes of those entries, at most: a start reads them all.
+    public var retainedBytes = 16 << 20
     /// How long the log must rest before its last batch is protected by a marker.
     public var idleMarkerMicroseconds: Microseconds = 200_000
     /// Bytes of applied entries kept in memory for followers that are a little behind.
@@ -179,9 +181,6 @@ public struct Replica: ~Copyable {
         self.core = recovered.makeRaft(
             settings: raftSettings, seed: random.next(), now: now)
         self.tail = recovered.makeTail(maxAppliedBytes: settings.maxTailBytes)
-        self.log = DurableLog(
-            continuing: recovered.log, identity: recovered.identity, settings: settings.log,
-            token: Raft.recoveryToken)
         self.snapshots = SnapshotState(
             mark: core.snapshot, byteCount: recovered.snapshotByteCount,
             logBytes: recovered.logByteCount, base: recovered.log.base)
@@ -189,12 +188,18 @@ public struct Replica: ~Copyable {
         for membership in recovered.coveredMemberships {
             snapshots.noteMembership(membership.record, at: membership.index)
         }
+        self.log = DurableLog(
+            continuing: recovered.takeLog(), identity: recovered.identity, settings: settings.log,
+            token: Raft.recoveryToken)
         self.progressDeadline = now + settings.watchProgressMicroseconds
         let store = recovered.takeStore()
         self.hub = WatchHub(revision: store.revision)
         self.store = store
         core.firstCachedIndex = tail.firstIndex
-        apply(through: core.commitIndex)
+        while !isStopping, self.store.appliedIndex < core.commitIndex {
+            apply(through: self.store.appliedIndex + 1)
+            trimTail()  // What an entry took is memory for the next one's versions.
+        }
     }
 
     static let noOrigin = Origin(member: 0, boot: 0, sequence: 0)
@@ -310,7 +315,11 @@ public struct Replica: ~Copyable {
         deliverWatches()
         takeSnapshotIfDue()
         removeObsoleteSnapshots()
-        // What isn't on this disk yet couldn't be read back from it.
+        trimTail()
+    }
+
+    /// Lets go of entry bytes in memory. What isn't on this disk yet couldn't be read back from it.
+    private mutating func trimTail() {
         tail.trim(applied: min(store.appliedIndex, core.durableIndex))
         core.firstCachedIndex = tail.firstIndex
     }

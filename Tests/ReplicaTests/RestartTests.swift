@@ -78,4 +78,26 @@ struct RestartTests {
         cluster.run(microseconds: 2_000_000)
         #expect(to.status?.appliedIndex == from.status?.appliedIndex)
     }
+
+    @Test(
+        "reads back what its newest snapshot covers only as far as followers may need it",
+        arguments: [(bytes: 1 << 20, entries: UInt64(20)), (bytes: 700, entries: UInt64(4))])
+    func retained(bytes: Int, entries: UInt64) throws {
+        var settings = TestCluster.fastSettings
+        settings.retainedBytes = bytes
+        let cluster = try TestCluster(size: 1, seed: 7, settings: settings)
+        let node = cluster.nodes[0]
+        cluster.run(microseconds: 500_000)
+        // About 150 bytes each.
+        for number in 0..<100 {
+            _ = cluster.put("k\(number)", String(repeating: "v", count: 110), on: 0)
+            cluster.run(microseconds: 20_000)
+        }
+        node.running = nil
+        let snapshot = try #require(try snapshots(node).last.flatMap(SnapshotName.index))
+        let recovered = try RecoveredReplica.open(
+            &node.disk, identity: node.identity, limits: settings.store)
+        let base = try #require(recovered.logPositions.first)
+        #expect(snapshot - base.index == entries)
+    }
 }

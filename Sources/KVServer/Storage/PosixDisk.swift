@@ -88,25 +88,57 @@ struct PosixDisk: Disk {
 
     mutating func read(_ file: String, offset: Int, byteCount: Int) throws(DiskError) -> [UInt8] {
         let descriptor = try descriptor(file, creating: false)
-        var code: Int32 = 0
+        var outcome = ReadOutcome.whole
         let bytes = [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
-            // The kernel writes `byteCount - count` bytes at most, into room for as many.
-            while count < byteCount {
-                let result = pread(
-                    descriptor, buffer.baseAddress! + count, byteCount - count, offset + count)
-                if result < 0, errno == EINTR { continue }
-                if result < 0 { code = errno }
-                if result <= 0 { return }
-                count += result
-            }
+            outcome = Self.fill(UnsafeMutableRawBufferPointer(buffer), from: descriptor, at: offset)
+            if case .whole = outcome { count = byteCount }
         }
-        if code != 0 { throw failure("read", file, code) }
-        guard bytes.count == byteCount else {
+        try check(outcome, of: file)
+        return bytes
+    }
+
+    mutating func read(
+        _ file: String, offset: Int, byteCount: Int, into bytes: inout [UInt8]
+    ) throws(DiskError) {
+        let descriptor = try descriptor(file, creating: false)
+        if bytes.count != byteCount { bytes = [UInt8](repeating: 0, count: byteCount) }
+        let outcome = bytes.withUnsafeMutableBytes { buffer in
+            Self.fill(buffer, from: descriptor, at: offset)
+        }
+        try check(outcome, of: file)
+    }
+
+    private enum ReadOutcome {
+        case whole
+        case ended(at: Int)
+        case failed(Int32)
+    }
+
+    private static func fill(
+        _ buffer: UnsafeMutableRawBufferPointer, from descriptor: Int32, at offset: Int
+    ) -> ReadOutcome {
+        var count = 0
+        // The kernel writes `buffer.count - count` bytes at most; a buffer with room has a base.
+        while count < buffer.count {
+            let result = pread(
+                descriptor, buffer.baseAddress! + count, buffer.count - count, offset + count)
+            if result < 0, errno == EINTR { continue }
+            if result < 0 { return .failed(errno) }
+            if result == 0 { return .ended(at: offset + count) }
+            count += result
+        }
+        return .whole
+    }
+
+    private func check(_ outcome: ReadOutcome, of file: String) throws(DiskError) {
+        switch outcome {
+        case .whole: break
+        case .ended(let position):
             throw DiskError(
                 kind: .tooShort, call: "read", file: path(file),
-                reason: "the file ends at byte \(offset + bytes.count)")
+                reason: "the file ends at byte \(position)")
+        case .failed(let code): throw failure("read", file, code)
         }
-        return bytes
     }
 
     mutating func create(_ file: String, byteCount: Int) throws(DiskError) {

@@ -190,6 +190,7 @@ public struct Scenario: Sendable {
         settings.log.maxBatchPayloadBytes = random.draw(1...4) << 10
         settings.snapshotEntries = random.draw(UInt64(10)...300)
         settings.retainedEntries = random.draw(UInt64(0)...60)
+        settings.retainedBytes = random.draw(256...16_384)
         settings.maxTailBytes = random.draw(512...16_384)
         settings.leaseCheckpointMicroseconds = random.draw(UInt64(1_000_000)...20_000_000)
         settings.watchProgressMicroseconds = random.draw(UInt64(1_000_000)...10_000_000)
