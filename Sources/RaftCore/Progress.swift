@@ -41,10 +41,13 @@ struct Progress: Equatable, Sendable {
         return true
     }
 
+    /// Asks where the logs agree, from what is known of the peer. Of one that hasn't answered in this
+    /// term nothing is: asking goes on where it was. From the start of the log it would bring the peer
+    /// all that it has already, or a snapshot.
     mutating func becomeProbe() {
         if case .snapshot(let pending) = mode {
             next = max(match, pending) + 1
-        } else {
+        } else if match > 0 {
             next = match + 1
         }
         mode = .probe(awaitingAnswer: false)

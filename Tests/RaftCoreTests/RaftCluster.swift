@@ -224,3 +224,7 @@ struct RaftCluster {
         }
     }
 }
+
+extension Message {
+    var isAppend: Bool { if case .append = body { true } else { false } }
+}

@@ -279,6 +279,23 @@ struct ThesisTests {
         #expect(cluster[2].term == cluster[1].term)
     }
 
+    @Test("3.5: a peer that connects to a new leader is asked from the end of the log backwards")
+    func connectsLate() {
+        var cluster = elected()
+        for _ in 0..<10 { _ = cluster.propose(1) }
+        cluster.deliver()
+        cluster.pass(3_000_000)
+        cluster.timeout(2)
+        cluster.deliver { $0.to == 3 && $0.from == 2 && $0.isAppend }
+        #expect(cluster[2].isLeader)
+        cluster.step(.peerDisconnected(3), on: 2)
+        cluster.step(.peerConnected(3), on: 2)
+        let sent = cluster.takeMessages().filter { $0.to == 3 && $0.isAppend }
+        #expect(sent.count == 1)
+        guard case .append(let append)? = sent.first?.body else { return }
+        #expect(append.previous.index == 11)
+    }
+
     @Test("10.2: appends are pipelined within a window of messages and bytes")
     func window() {
         var cluster = elected()
