@@ -44,6 +44,26 @@ extension Engine {
         return true
     }
 
+    /// Sends one gRPC message whose bytes are at hand; later ones of a stream mostly in one piece.
+    @discardableResult
+    package mutating func sendMessage(_ id: StreamID, head: [UInt8], message: [UInt8]) -> Bool {
+        guard let slot = openSlot(id) else { return false }
+        let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
+        guard streams[slot].hasSentHeaders, streams[slot].owedBytes == 0,
+            fitsAtOnce(slot, dataBytes: dataBytes)
+        else { return sendMessage(id, head: head) { $0.writeBytes(message) } }
+        let number = streams[slot].id
+        outbound.writeWithUnsafeMutableBytes(
+            minimumWritableBytes: HTTP2Constant.frameHeaderBytes + dataBytes
+        ) { bytes in
+            var room = FrameRoom(bytes)
+            room.write(message: message, streamID: number)
+            return room.end
+        }
+        spend(slot, dataBytes)
+        return true
+    }
+
     /// Begins a gRPC message whose bytes come with `continueMessage`, piece by piece, so that a long
     /// one is never here as a whole. Returns false when the stream is gone.
     @discardableResult
@@ -104,12 +124,7 @@ extension Engine {
                     length: head.count, type: FrameType.headers, flags: FrameFlags.endHeaders,
                     streamID: number))
             room.write(head)
-            room.write(
-                FrameHeader(
-                    length: dataBytes, type: FrameType.data, flags: 0, streamID: number))
-            room.write(UInt8(0))
-            room.write(UInt32(message.count))
-            room.write(message)
+            room.write(message: message, streamID: number)
             room.write(
                 FrameHeader(
                     length: end.count, type: FrameType.headers,
@@ -126,12 +141,17 @@ extension Engine {
     private func fitsAtOnce(
         _ slot: Int, head: [UInt8], message: [UInt8], end: [UInt8]
     ) -> Bool {
-        let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
-        return !streams[slot].hasSentHeaders && streams[slot].unsent == nil && isWritable
-            && !owesTableSizeUpdate && outbound.readableBytes < limits.outboundBatchBytes
+        !streams[slot].hasSentHeaders && !owesTableSizeUpdate
+            && max(head.count, end.count) <= peerFrameBytes
+            && fitsAtOnce(slot, dataBytes: HTTP2Constant.messagePrefixBytes + message.count)
+    }
+
+    /// Whether a message can leave as one frame now, before anything else.
+    private func fitsAtOnce(_ slot: Int, dataBytes: Int) -> Bool {
+        streams[slot].unsent == nil && isWritable
+            && outbound.readableBytes < limits.outboundBatchBytes
             && dataBytes <= streams[slot].sendWindow.available
             && dataBytes <= sendWindow.available && dataBytes <= peerFrameBytes
-            && max(head.count, end.count) <= peerFrameBytes
     }
 
     /// Takes the gathered frames. Hand the buffer back with `recycleOutbound` when it is written.

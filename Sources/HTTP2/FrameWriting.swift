@@ -120,6 +120,17 @@ struct FrameRoom {
         end += size
     }
 
+    /// One DATA frame with one gRPC message.
+    mutating func write(message: [UInt8], streamID: UInt32) {
+        write(
+            FrameHeader(
+                length: HTTP2Constant.messagePrefixBytes + message.count, type: FrameType.data,
+                flags: 0, streamID: streamID))
+        write(UInt8(0))
+        write(UInt32(message.count))
+        write(message)
+    }
+
     mutating func write(_ bytes: [UInt8]) {
         precondition(room.count - end >= bytes.count, "the room was measured before")
         bytes.withUnsafeBytes { source in

@@ -97,7 +97,7 @@ public final class GRPCServerConnection {
     /// Sends one message of a streamed answer. False when the stream is gone.
     @discardableResult
     public func sendMessage(_ stream: StreamID, _ message: [UInt8]) -> Bool {
-        core.sendMessage(stream) { $0.writeBytes(message) }
+        core.sendMessage(stream, message)
     }
 
     /// Ends an answer after everything sent before; in the middle of a message, which only an error

@@ -129,6 +129,12 @@ package struct ServerCore: ~Copyable {
         engine.sendMessage(id, head: ResponseBlocks.head, write)
     }
 
+    /// The same with the message's bytes at hand.
+    @discardableResult
+    package mutating func sendMessage(_ id: StreamID, _ message: [UInt8]) -> Bool {
+        engine.sendMessage(id, head: ResponseBlocks.head, message: message)
+    }
+
     /// Begins a message that comes piece by piece; false when the stream is gone.
     @discardableResult
     package mutating func beginMessage(_ id: StreamID, byteCount: Int) -> Bool {

@@ -2,7 +2,8 @@ import EtcdWire
 
 /// One watch. Reachable through its hub only, so it is touched by the hub's owner alone.
 final class Watcher {
-    let stream: UInt64
+    /// Forgets its watchers before it goes.
+    unowned let stream: WatchStream
     let id: Int64
     let range: KeyRange
     let filters: WatchFilters
@@ -27,7 +28,8 @@ final class Watcher {
     /// The matching events of the revision being published.
     var batch: [[UInt8]] = []
 
-    init(stream: UInt64, id: Int64, request: WatchCreateRequest, range: KeyRange, next: Int64) {
+    init(stream: WatchStream, id: Int64, request: WatchCreateRequest, range: KeyRange, next: Int64)
+    {
         self.stream = stream
         self.id = id
         self.range = range
@@ -41,6 +43,26 @@ final class Watcher {
     func wants(_ version: VersionStorage) -> Bool {
         version.modRevision >= nextRevision
             && !filters.contains(version.isTombstone ? .noDelete : .noPut)
+    }
+}
+
+/// A client's stream with the watches on it. Each watcher knows its own, so that nothing is looked
+/// up for each event.
+final class WatchStream {
+    let id: UInt64
+    var watchers: [Int64: Watcher] = [:]
+    var nextID: Int64 = 0
+    var isPaused = false
+    var unsyncedCount = 0
+    /// Bytes published to the stream in the hub's turn of that number.
+    private var published = (turn: 0, bytes: 0)
+
+    init(id: UInt64) { self.id = id }
+
+    func publishedBytes(inTurn turn: Int) -> Int { published.turn == turn ? published.bytes : 0 }
+
+    func notePublished(_ byteCount: Int, inTurn turn: Int) {
+        published = (turn, publishedBytes(inTurn: turn) + byteCount)
     }
 }
 
@@ -77,20 +99,14 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     /// Bytes of events above which a watch that allows it gets a revision in fragments.
     public let fragmentBytes: Int
 
-    private struct Stream {
-        var watchers: [Int64: Watcher] = [:]
-        var nextID: Int64 = 0
-        var isPaused = false
-        var unsyncedCount = 0
-    }
-
-    private var streams: [UInt64: Stream] = [:]
+    private var streams: [UInt64: WatchStream] = [:]
     private var index = WatchIndex()
     private var queue: [Watcher] = []
     private var queueStart = 0
-    /// Bytes published to each stream, and to all, since the owner took deliveries.
-    private var publishedBytesOfStream: [UInt64: Int] = [:]
+    /// Bytes published to all streams since the owner took deliveries.
     private var publishedBytes = 0
+    /// Counts how often it did.
+    private var turn = 1
 
     /// A hub for a store at this revision.
     public init(revision: Int64, fragmentBytes: Int = 2 << 20) {
@@ -128,15 +144,17 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
         let key: ArraySlice<UInt8> = request.key.isEmpty ? [0] : [UInt8](request.key)[...]
         let range = KeyRange(key: key, rangeEnd: [UInt8](request.rangeEnd)[...])
         if range.isEmpty { return refuse("mvcc: watcher range is empty") }
-        guard let id = takeID(stream: stream, wish: request.watchID) else {
+        let state = streams[stream] ?? WatchStream(id: stream)
+        streams[stream] = state
+        guard let id = takeID(on: state, wish: request.watchID) else {
             return refuse("mvcc: duplicate watch ID provided on the WatchStream")
         }
         let watcher = Watcher(
-            stream: stream, id: id, request: request, range: range,
+            stream: state, id: id, request: request, range: range,
             next: request.startRevision == 0 ? revision + 1 : request.startRevision)
         deliver(.created, to: watcher, into: &deliveries)
-        streams[stream]?.watchers[id] = watcher
-        streams[stream]?.unsyncedCount += 1
+        state.watchers[id] = watcher
+        state.unsyncedCount += 1
         watcherCount += 1
         if watcher.nextRevision < store.compactedRevision {
             cancel(watcher, compactedAt: store.compactedRevision, into: &deliveries)
@@ -155,13 +173,11 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     }
 
     /// The wished id if it is free, or the next free one for 0.
-    private mutating func takeID(stream: UInt64, wish: Int64) -> Int64? {
-        var state = streams.removeValue(forKey: stream) ?? Stream()
-        defer { streams[stream] = state }
-        guard wish == 0 else { return state.watchers[wish] == nil ? wish : nil }
-        while state.watchers[state.nextID] != nil { state.nextID += 1 }
-        defer { state.nextID += 1 }
-        return state.nextID
+    private func takeID(on stream: WatchStream, wish: Int64) -> Int64? {
+        guard wish == 0 else { return stream.watchers[wish] == nil ? wish : nil }
+        while stream.watchers[stream.nextID] != nil { stream.nextID += 1 }
+        defer { stream.nextID += 1 }
+        return stream.nextID
     }
 
     /// Ends a watch at its client's wish. An id nobody has is passed over silently, as in etcd.
@@ -253,7 +269,7 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
             version.withKey { key in
                 index.visit(key) { watcher in
                     guard watcher.wants(version) else { return }
-                    if streams[watcher.stream]?.isPaused == true {
+                    if watcher.stream.isPaused {
                         if !watcher.isFalling { falling.append(watcher) }
                         watcher.isFalling = true
                         return
@@ -272,8 +288,10 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
         for watcher in served {
             let batch = watcher.batch
             watcher.batch = []
-            let bytes = publishedBytesOfStream[watcher.stream, default: 0]
-            guard bytes < WatchHub.streamBytes, publishedBytes < WatchHub.fanOutBytes else {
+            let stream = watcher.stream
+            guard stream.publishedBytes(inTurn: turn) < WatchHub.streamBytes,
+                publishedBytes < WatchHub.fanOutBytes
+            else {
                 // The share is used up: the rest catches up, and the owner may pause streams first.
                 watcher.nextRevision = revision
                 desynchronize(watcher)
@@ -281,7 +299,7 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
                 continue
             }
             let byteCount = batch.reduce(0) { $0 + $1.count }
-            publishedBytesOfStream[watcher.stream] = bytes + byteCount
+            stream.notePublished(byteCount, inTurn: turn)
             publishedBytes += byteCount
             deliver(events: batch, to: watcher, through: revision, into: &deliveries)
         }
@@ -291,7 +309,7 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     public mutating func deliveriesTaken() {
         guard publishedBytes > 0 else { return }
         publishedBytes = 0
-        publishedBytesOfStream = [:]
+        turn += 1
     }
 
     /// Tells the hub that the store was replaced, by an installed snapshot for instance. Watchers
@@ -318,13 +336,13 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
 
     private mutating func synchronize(_ watcher: Watcher) {
         watcher.isSynced = true
-        streams[watcher.stream]?.unsyncedCount -= 1
+        watcher.stream.unsyncedCount -= 1
         index.insert(watcher)
     }
 
     private mutating func desynchronize(_ watcher: Watcher) {
         watcher.isSynced = false
-        streams[watcher.stream]?.unsyncedCount += 1
+        watcher.stream.unsyncedCount += 1
         index.remove(watcher)
     }
 
@@ -351,9 +369,9 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
         if watcher.isSynced {
             index.remove(watcher)
         } else {
-            streams[watcher.stream]?.unsyncedCount -= 1
+            watcher.stream.unsyncedCount -= 1
         }
-        streams[watcher.stream]?.watchers[watcher.id] = nil
+        watcher.stream.watchers[watcher.id] = nil
         watcherCount -= 1
     }
 
@@ -374,7 +392,7 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
     ) {
         deliveries.append(
             WatchDelivery(
-                stream: watcher.stream, watchID: watcher.id, revision: revision, kind: kind))
+                stream: watcher.stream.id, watchID: watcher.id, revision: revision, kind: kind))
     }
 
     /// Delivers the events of whole revisions, in pieces if the watch allows it.
@@ -383,22 +401,22 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
         into deliveries: inout [WatchDelivery]
     ) {
         watcher.wasServed = true
-        var rest = events[...]
-        while !rest.isEmpty {
-            var count = rest.count
-            if watcher.fragment {
-                var bytes = 0
-                count =
-                    rest.prefix { event in
-                        bytes += event.count
-                        return bytes <= fragmentBytes
-                    }.count
-                count = max(1, count)
-            }
+        func add(_ events: [[UInt8]], isLast: Bool) {
             deliveries.append(
                 WatchDelivery(
-                    stream: watcher.stream, watchID: watcher.id, revision: revision,
-                    kind: .events([[UInt8]](rest.prefix(count)), fragment: count < rest.count)))
+                    stream: watcher.stream.id, watchID: watcher.id, revision: revision,
+                    kind: .events(events, fragment: !isLast)))
+        }
+        guard watcher.fragment else { return add(events, isLast: true) }
+        var rest = events[...]
+        while !rest.isEmpty {
+            var bytes = 0
+            let fitting = rest.prefix { event in
+                bytes += event.count
+                return bytes <= fragmentBytes
+            }
+            let count = max(1, fitting.count)
+            add([[UInt8]](rest.prefix(count)), isLast: count == rest.count)
             rest = rest.dropFirst(count)
         }
     }
@@ -422,7 +440,7 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
         while bytes < maxBytes, scanned < WatchHub.scanLimit, let watcher = dequeue() {
             // Paused streams queue their watchers again when they resume.
             if watcher.isCanceled || watcher.isSynced { continue }
-            guard let state = streams[watcher.stream], !state.isPaused else { continue }
+            guard !watcher.stream.isPaused else { continue }
             if watcher.nextRevision < store.compactedRevision {
                 cancel(watcher, compactedAt: store.compactedRevision, into: &deliveries)
                 continue

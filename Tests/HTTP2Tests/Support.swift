@@ -243,7 +243,7 @@ final class ServerHarness {
 
     @discardableResult
     func send(_ stream: UInt32, _ message: [UInt8]) -> Bool {
-        core.sendMessage(StreamID(stream)) { $0.writeBytes(message) }
+        core.sendMessage(StreamID(stream), message)
     }
 
     func takeEvents() -> [Event] {

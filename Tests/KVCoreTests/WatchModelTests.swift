@@ -101,6 +101,7 @@ struct WatchModelTests {
     func index(seed: Int) {
         var generator = Seeded(seed: UInt64(seed) &+ 7)
         var index = WatchIndex()
+        let stream = WatchStream(id: 1)
         var watchers: [Watcher] = []
         func key() -> String { "\(generator.below(300))" }
         for step in 0..<3_000 {
@@ -109,8 +110,8 @@ struct WatchModelTests {
                 let range = KeyRange(key: key().raw, rangeEnd: end.raw)
                 if range.isEmpty { continue }
                 let watcher = Watcher(
-                    stream: 1, id: Int64(step), request: WatchCreateRequest(), range: range, next: 2
-                )
+                    stream: stream, id: Int64(step), request: WatchCreateRequest(), range: range,
+                    next: 2)
                 index.insert(watcher)
                 watchers.append(watcher)
             } else {
@@ -123,5 +124,6 @@ struct WatchModelTests {
                 #expect(found.sorted() == watchers.filter { $0.range.contains(key) }.map(\.id))
             }
         }
+        withExtendedLifetime(stream) {}
     }
 }
