@@ -58,6 +58,26 @@ struct KvctlLeaseTests {
         #expect(try kvctl(cluster, "lease", "list") == "found 0 leases\n")
     }
 
+    @Test("a signal that comes before the command has started ends everything")
+    func endedEarly() async throws {
+        let cluster = try ProcessCluster(size: 3)
+        // Alone it can't get a lease, and takes the call.
+        try cluster.start(0)
+        try await eventually("the member listens") {
+            (try? await RawClient.connect(port: cluster.clientPorts[0])) != nil
+        }
+        let marker = cluster.folder.appendingPathComponent("started").path
+        let holder = try hold(cluster, "touch \(marker)")
+        let asked = ContinuousClock.now
+        while ContinuousClock.now - asked < .seconds(1) {
+            #expect(holder.isRunning)
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        holder.send(SIGINT)
+        #expect(try await holder.exitCode(limit: .seconds(2)) == 128 + SIGINT)
+        #expect(!FileManager.default.fileExists(atPath: marker))
+    }
+
     @Test("a lost lease is granted anew and everything is put again")
     func lost() async throws {
         let (cluster, client) = try await lone()

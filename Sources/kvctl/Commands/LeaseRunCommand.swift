@@ -8,7 +8,8 @@ struct LeaseRunCommand: AsyncParsableCommand {
         discussion: """
             Grants a lease, puts the keys under it and starts the command. The lease is renewed
             while the command runs, granted and put again if it was lost, and revoked when the
-            command ends. SIGINT and SIGTERM go on to the command. Exits with the command's code.
+            command ends. SIGINT and SIGTERM go on to the command, or end this program if it hasn't
+            started one yet. Exits with the command's code.
 
               kvctl lease run --ttl 10 --put services/web/1=10.0.0.1:80 -- ./server --port 80
             """)
@@ -38,18 +39,27 @@ struct LeaseRunCommand: AsyncParsableCommand {
             for pair in pairs { try await client.put(pair.key, pair.value, lease: lease) }
         }
         let signals = EndSignals()
-        do throws(KVClientError) {
-            try await session.start()
-        } catch {
-            try? await session.end()
-            throw error
+        let current = CurrentChild()
+        let starting = Task { try await session.start() }
+        let forwarder = Task {
+            for await number in signals.numbers {
+                await current.end(number)
+                starting.cancel()
+            }
         }
+        defer { forwarder.cancel() }
         let status: Int32
-        do throws(CommandFailure) {
-            let child = try ChildProcess.start(command)
-            status = await Self.hold(session, signals, while: child)
+        do {
+            try await starting.value
+            guard let child = try await current.start(command) else {
+                throw CancellationError()
+            }
+            status = await Self.hold(session, while: child)
         } catch {
             try? await session.end()
+            if let number = await current.endSignal {
+                throw CommandFailure("", status: 128 + number)
+            }
             throw error
         }
         do throws(KVClientError) {
@@ -63,9 +73,7 @@ struct LeaseRunCommand: AsyncParsableCommand {
     }
 
     /// Keeps the session alive until the command has ended.
-    private static func hold(
-        _ session: LeaseSession, _ signals: EndSignals, while child: ChildProcess
-    ) async -> Int32 {
+    private static func hold(_ session: LeaseSession, while child: ChildProcess) async -> Int32 {
         let keeper = Task {
             do throws(KVClientError) {
                 try await session.run()
@@ -73,14 +81,8 @@ struct LeaseRunCommand: AsyncParsableCommand {
                 Output.complain("the registration has ended: \(error)")
             }
         }
-        let forwarder = Task {
-            for await number in signals.numbers where !EndSignals.reachesChildren(number) {
-                child.signal(number)
-            }
-        }
         let status = await child.wait()
         keeper.cancel()
-        forwarder.cancel()
         await keeper.value
         return status
     }

@@ -106,7 +106,7 @@ struct WatchRunner {
             let batch = try await queue.take(debounce: debounce)
             if Task.isCancelled { return ExitStatus.failure }
             let child = try await current.start(
-                command, input: batch.events.flatMap(Printer.commandLine),
+                command, input: .bytes(batch.events.flatMap(Printer.commandLine)),
                 environment: WatchEnvironment.variables(batch))
             guard let child else { return ExitStatus.failure }
             let status = await child.wait()
@@ -119,31 +119,6 @@ struct WatchRunner {
             case .retry: await queue.putBack(batch)
             }
         }
-    }
-}
-
-/// The command that runs now, for signals to reach it.
-private actor CurrentChild {
-    private var child: ChildProcess?
-    private(set) var endSignal: Int32?
-
-    /// Starts a command and knows it at once: a signal comes before it, and nothing is started, or
-    /// finds it. Nil when the program is about to end.
-    func start(
-        _ command: [String], input: [UInt8], environment: [String: String?]
-    ) throws(CommandFailure) -> ChildProcess? {
-        guard endSignal == nil else { return nil }
-        let child = try ChildProcess.start(
-            command, input: .bytes(input), environment: environment)
-        self.child = child
-        return child
-    }
-
-    func ended() { child = nil }
-
-    func end(_ number: Int32) {
-        endSignal = number
-        if let child, !EndSignals.reachesChildren(number) { child.signal(number) }
     }
 }
 
