@@ -62,6 +62,23 @@ struct ThesisTests {
         #expect(cluster[2].lastIndex == length)
     }
 
+    @Test("3.5: a follower commits what it was shown, not what it happens to hold")
+    func commitsMatched() {
+        var cluster = elected(leader: 3)
+        _ = cluster.propose(3)
+        _ = cluster.propose(3)
+        _ = cluster.takeMessages()
+        #expect(cluster[3].commitIndex == 1 && cluster[3].lastIndex == 3)
+        // A new leader has the first of the two, and something else in place of the second.
+        let probe = Message(
+            from: 1, to: 3, term: cluster[3].term + 1,
+            body: .append(
+                .init(previous: cluster[3].position(at: 2)!, entries: [], commitIndex: 3, round: 0))
+        )
+        cluster.deliverOne(probe)
+        #expect(cluster[3].commitIndex == 2)
+    }
+
     @Test("3.5: a follower acknowledges what matched, not what it happens to hold")
     func acknowledgesMatched() {
         var cluster = elected()
