@@ -54,7 +54,7 @@ struct LeaseRunCommand: AsyncParsableCommand {
             guard let child = try await current.start(command) else {
                 throw CancellationError()
             }
-            status = await Self.hold(session, while: child)
+            status = await Self.hold(session, while: child, current)
         } catch {
             try? await session.end()
             if let number = await current.endSignal {
@@ -73,7 +73,9 @@ struct LeaseRunCommand: AsyncParsableCommand {
     }
 
     /// Keeps the session alive until the command has ended.
-    private static func hold(_ session: LeaseSession, while child: ChildProcess) async -> Int32 {
+    private static func hold(
+        _ session: LeaseSession, while child: ChildProcess, _ current: CurrentChild
+    ) async -> Int32 {
         let keeper = Task {
             do throws(KVClientError) {
                 try await session.run()
@@ -82,6 +84,7 @@ struct LeaseRunCommand: AsyncParsableCommand {
             }
         }
         let status = await child.wait()
+        await current.ended()
         keeper.cancel()
         await keeper.value
         return status

@@ -15,6 +15,7 @@ actor CurrentChild {
         return child
     }
 
+    /// To be called when the command was waited for: its process id may soon be another's.
     func ended() { child = nil }
 
     func end(_ number: Int32) {
