@@ -205,7 +205,7 @@ final class GRPCClientHandler: ChannelDuplexHandler {
     }
 
     private func sendStreamMessage(_ message: [UInt8], _ call: ClientCall, _ stream: StreamID) {
-        core.engine.sendMessage(stream, head: []) { $0.writeBytes(message) }
+        core.engine.sendMessage(stream, head: [], message: message)
         reportUnsent(call, stream, sent: message.count)
     }
 

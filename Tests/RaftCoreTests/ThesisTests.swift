@@ -124,7 +124,7 @@ struct ThesisTests {
         cluster.crash(1)
         cluster.pass(3_000_000)
         cluster.timeout(1)
-        cluster.deliver { if case .append = $0.body { true } else { false } }
+        cluster.deliver { $0.isAppend }
         #expect(cluster[1].isLeader && cluster[1].term == 2 && cluster[1].lastIndex == 3)
         func matched(_ index: LogIndex) -> Message {
             Message(
@@ -274,7 +274,7 @@ struct ThesisTests {
         #expect(cluster[3].isLeader)
         cluster.transcript = []
         cluster.read(3, context: 5)
-        cluster.deliver { if case .append = $0.body { true } else { false } }
+        cluster.deliver { $0.isAppend }
         #expect(!cluster.transcript.contains { $0.hasPrefix("n3 read 5") })
         cluster.timeout(3)
         cluster.deliver()
