@@ -13,7 +13,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="compare.sh", description="Martlet beside etcd 3.5.1.")
     parser.add_argument("--only", action="append", metavar="NAME", help="this work (repeatable)")
     parser.add_argument("--list", action="store_true", help="the names of all works")
-    parser.add_argument("--rounds", type=int, help="rounds of each work (default: its own, 3 or more)")
+    parser.add_argument("--rounds", type=int, help="rounds of each work (default: its own)")
     parser.add_argument("--skip-etcd", action="store_true", help="Martlet alone, for quick looks")
     parser.add_argument("--json", metavar="FILE", help="all figures of all rounds")
     parser.add_argument("--svg", metavar="FILE", help="a picture of the rates")
@@ -35,7 +35,7 @@ def measure(work, contenders, rounds):
     """Figures of one work by kind: lists by name, in alternation."""
     figures = {cluster.kind: {} for cluster in contenders}
     for number in range(rounds or work.rounds):
-        for cluster in contenders:
+        for cluster in contenders if number % 2 == 0 else reversed(contenders):
             if work.is_alone:
                 for other in contenders:
                     other.stop()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -65,6 +66,7 @@ class Cluster:
         self.kind = kind
         self.tools = tools
         self.folder = Path(folder)
+        self._recipe = (tools, base_port, argv, environment)
         names = ["n1", "n2", "n3"]
         ports = {name: base_port + 10 * number for number, name in enumerate(names)}
         initial = ",".join(f"{name}=http://127.0.0.1:{port + 1}" for name, port in ports.items())
@@ -83,6 +85,18 @@ class Cluster:
         ]
 
     # Life
+
+    @contextmanager
+    def twin(self):
+        """Another cluster of this kind, empty, for as long as the caller compares the two."""
+        tools, base_port, argv, environment = self._recipe
+        twin = Cluster(self.kind, tools, self.folder.with_name(self.folder.name + "-twin"),
+                       base_port + 50, argv, environment)
+        try:
+            twin.start_fresh()
+            yield twin
+        finally:
+            twin.kill()
 
     def start_fresh(self):
         self.stop()

@@ -16,14 +16,17 @@ class Line:
     martlet_cpu: list
 
     @property
+    def ratios(self):
+        """Of the rounds: the two figures of each were seen seconds apart."""
+        return [martlet / etcd for etcd, martlet in zip(self.etcd, self.martlet) if etcd]
+
+    @property
     def ratio(self):
-        etcd = statistics.median(self.etcd) if self.etcd else 0
-        return statistics.median(self.martlet) / etcd if etcd else None
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def is_met(self):
-        etcd = statistics.median(self.etcd) if self.etcd else None
-        return self.row.is_met(etcd, statistics.median(self.martlet))
+        return self.row.is_met(self.ratio, statistics.median(self.martlet))
 
     @property
     def goal(self):
@@ -54,6 +57,17 @@ def figure(values, unit):
     return text
 
 
+def ratio(values):
+    """The median, and the quartiles of four or more."""
+    if not values:
+        return ""
+    text = f"{statistics.median(values):.2f} ×"
+    if len(values) >= 4:
+        low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+        text += f" ({low:.2f}–{high:.2f})"
+    return text
+
+
 def cpu(values):
     return number(statistics.median(values)) if values else ""
 
@@ -62,11 +76,10 @@ def markdown(lines):
     head = ["work", "etcd 3.5.1", "Martlet", "ratio", "goal", "", "CPU µs/request, etcd", "Martlet"]
     table = [head, ["---"] * len(head)]
     for line in lines:
-        ratio = f"{line.ratio:.2f} ×" if line.ratio is not None else ""
         verdict = {True: "met", False: "**missed**", None: ""}[line.is_met]
         table.append([
             line.row.title, figure(line.etcd, line.row.unit), figure(line.martlet, line.row.unit),
-            ratio, line.goal, verdict, cpu(line.etcd_cpu), cpu(line.martlet_cpu)])
+            ratio(line.ratios), line.goal, verdict, cpu(line.etcd_cpu), cpu(line.martlet_cpu)])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in table)
 
 

@@ -42,8 +42,14 @@ struct SnapshotLinkTests {
 
     // MARK: - The sending side
 
+    private enum Reading {
+        case atOnce
+        case after(TimeAmount)
+        case never
+    }
+
     /// A peer that says welcome; then it reads on or doesn't, and acknowledges or doesn't.
-    private func peer(reads: Bool, acknowledges: Bool) async throws -> any Channel {
+    private func peer(reads reading: Reading, acknowledges: Bool) async throws -> any Channel {
         try await ServerBootstrap(group: loop)
             .childChannelOption(
                 .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 4_096)
@@ -51,6 +57,14 @@ struct SnapshotLinkTests {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     var isGreeted = false
+                    func pause(_ channel: any Channel, _ reading: Reading) {
+                        if case .atOnce = reading { return }
+                        channel.setOption(.autoRead, value: false).whenComplete { _ in }
+                        guard case .after(let pause) = reading else { return }
+                        channel.eventLoop.scheduleTask(in: pause) {
+                            channel.setOption(.autoRead, value: true).whenComplete { _ in }
+                        }
+                    }
                     func answer(_ channel: any Channel, _ payload: ByteBuffer) {
                         channel.writeAndFlush(
                             PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
@@ -61,10 +75,7 @@ struct SnapshotLinkTests {
                                 frame: { channel, frame in
                                     if !isGreeted {
                                         isGreeted = true
-                                        if !reads {
-                                            channel.setOption(.autoRead, value: false)
-                                                .whenComplete { _ in }
-                                        }
+                                        pause(channel, reading)
                                         answer(
                                             channel,
                                             PeerWelcome.welcome(version: 1, incarnation: 5)
@@ -80,38 +91,38 @@ struct SnapshotLinkTests {
 
     /// Sends a file of so many bytes; returns the outcome and how long it took.
     private func send(
-        byteCount: Int, to peer: any Channel
-    ) async throws -> (succeeded: Bool, time: Duration) {
+        byteCount: Int, to peer: any Channel, patience: TimeAmount = Self.patience
+    ) async throws -> (delivery: SnapshotDelivery, time: Duration) {
         try Data(repeating: 7, count: byteCount)
             .write(to: folder.appendingPathComponent(SnapshotName.file(5)))
         let endpoint = Endpoint(host: "127.0.0.1", port: try #require(peer.localAddress?.port))
         let start = ContinuousClock.now
-        let outcome = loop.makePromise(of: Bool.self)
+        let outcome = loop.makePromise(of: SnapshotDelivery.self)
         try await loop.submit { [loop, disk] in
             SnapshotSender(
                 file: SnapshotName.file(5), index: 5, term: 1, hello: Self.hello(.snapshot),
-                loop: loop, disk: disk, patience: Self.patience
+                loop: loop, disk: disk, patience: patience
             ) { outcome.succeed($0) }.start(to: endpoint)
         }.get()
-        let succeeded = try await outcome.futureResult.get()
-        return (succeeded, ContinuousClock.now - start)
+        let delivery = try await outcome.futureResult.get()
+        return (delivery, ContinuousClock.now - start)
     }
 
     @Test("a sender is done when the peer says that the snapshot is durable")
     func sent() async throws {
         defer { end() }
-        let peer = try await peer(reads: true, acknowledges: true)
+        let peer = try await peer(reads: .atOnce, acknowledges: true)
         let result = try await send(byteCount: 3 << 20, to: peer)
-        #expect(result.succeeded)
+        #expect(result.delivery == .taken)
         try await peer.close()
     }
 
     @Test("a sender gives up on a peer that reads and then says nothing")
     func silent() async throws {
         defer { end() }
-        let peer = try await peer(reads: true, acknowledges: false)
+        let peer = try await peer(reads: .atOnce, acknowledges: false)
         let result = try await send(byteCount: 1_000, to: peer)
-        #expect(!result.succeeded)
+        #expect(result.delivery == .failed("it took nothing for 0.4 s"))
         #expect(result.time >= .milliseconds(400))
         #expect(result.time < .seconds(5))
         try await peer.close()
@@ -120,12 +131,22 @@ struct SnapshotLinkTests {
     @Test("a sender gives up on a peer that stops reading")
     func stalled() async throws {
         defer { end() }
-        let peer = try await peer(reads: false, acknowledges: false)
+        let peer = try await peer(reads: .never, acknowledges: false)
         // Far more than the sockets between them hold.
         let result = try await send(byteCount: 64 << 20, to: peer)
-        #expect(!result.succeeded)
+        #expect(result.delivery == .failed("it took nothing for 0.4 s"))
         #expect(result.time >= .milliseconds(400))
         #expect(result.time < .seconds(20))
+        try await peer.close()
+    }
+
+    @Test("a sender waits for a peer whose disk is busy longer than a main link would wait")
+    func pausing() async throws {
+        defer { end() }
+        let peer = try await peer(reads: .after(.seconds(7)), acknowledges: true)
+        let result = try await send(byteCount: 64 << 20, to: peer, patience: .seconds(30))
+        #expect(result.delivery == .taken)
+        #expect(result.time >= .seconds(7))
         try await peer.close()
     }
 
@@ -171,7 +192,7 @@ struct SnapshotLinkTests {
                     clusterID: Self.clusterID, memberID: Self.receiver,
                     directoryID: DirectoryID(high: 3, low: 4)),
                 incarnation: 1, limits: StoreLimits(), loop: loop,
-                readDisk: disk, snapshotDisk: disk, logger: Logger(label: "test"))
+                directory: folder.path, readDisk: disk, logger: Logger(label: "test"))
             let bound = NIOLoopBound(network, eventLoop: loop)
             return network.start(
                 listeningOn: [Endpoint(host: "127.0.0.1", port: port)], members: members

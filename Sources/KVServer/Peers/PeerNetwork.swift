@@ -14,8 +14,10 @@ final class PeerNetwork {
     private let loop: EventLoop
     /// Reads the snapshots that are sent, piece by piece.
     private let readDisk: DiskThread
-    /// Writes and loads those that come.
-    private let snapshotDisk: DiskThread
+    private let directory: String
+    /// Writes and loads those that come: whoever sends one waits for each piece, and so must not
+    /// wait for this member's own. Most members never receive any.
+    private lazy var receivingDisk = DiskThread(directory: directory, isBulk: true)
     private let logger: Logger
     private var links: [MemberID: PeerLink] = [:]
     private var listener: PeerListener?
@@ -26,14 +28,14 @@ final class PeerNetwork {
 
     init(
         identity: DirectoryIdentity, incarnation: UInt64, limits: StoreLimits, loop: EventLoop,
-        readDisk: DiskThread, snapshotDisk: DiskThread, logger: Logger
+        directory: String, readDisk: DiskThread, logger: Logger
     ) {
         self.identity = identity
         self.incarnation = incarnation
         self.limits = limits
         self.loop = loop
         self.readDisk = readDisk
-        self.snapshotDisk = snapshotDisk
+        self.directory = directory
         self.logger = logger
     }
 
@@ -55,6 +57,7 @@ final class PeerNetwork {
         listener?.close()
         for link in links.values { link.close() }
         links.removeAll()
+        if snapshotReceiver != nil { receivingDisk.close() }
     }
 
     func send(_ frame: [UInt8], to peer: MemberID) { links[peer]?.send(frame) }
@@ -156,11 +159,16 @@ final class PeerNetwork {
         SnapshotSender(
             file: file, index: index, term: term, hello: hello(.snapshot, to: peer), loop: loop,
             disk: readDisk
-        ) { [weak self] succeeded in
-            self?.logger.info(
-                succeeded ? "snapshot sent" : "a snapshot could not be sent",
-                metadata: ["peer": "\(String(peer, radix: 16))", "index": "\(index)"])
-            self?.deliver(.snapshotSent(to: peer, succeeded: succeeded))
+        ) { [weak self] delivery in
+            let metadata: Logger.Metadata = [
+                "peer": "\(String(peer, radix: 16))", "index": "\(index)",
+            ]
+            switch delivery {
+            case .taken: self?.logger.info("snapshot sent", metadata: metadata)
+            case .failed(let reason):
+                self?.logger.warning("a snapshot could not be sent: \(reason)", metadata: metadata)
+            }
+            self?.deliver(.snapshotSent(to: peer, succeeded: delivery == .taken))
         }.start(to: link.endpoint)
     }
 
@@ -170,7 +178,7 @@ final class PeerNetwork {
         logger.info(
             "receiving a snapshot", metadata: ["peer": "\(String(peer, radix: 16))"])
         let receiver = SnapshotReceiver(
-            channel: channel, disk: snapshotDisk, clusterID: identity.clusterID,
+            channel: channel, disk: receivingDisk, clusterID: identity.clusterID,
             limits: limits, logger: logger
         ) { [weak self] snapshot, term in
             self?.deliver(.snapshotReceived(snapshot, from: peer, term: term))

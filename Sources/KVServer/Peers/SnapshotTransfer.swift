@@ -22,6 +22,14 @@ enum SnapshotFrames {
     }
 }
 
+/// How the sending of a snapshot ended.
+enum SnapshotDelivery: Equatable, Sendable {
+    /// The peer has it on its disk.
+    case taken
+    /// It doesn't, for this reason.
+    case failed(String)
+}
+
 /// Streams one snapshot file to a peer over a connection of its own.
 final class SnapshotSender {
     private let loop: EventLoop
@@ -31,7 +39,7 @@ final class SnapshotSender {
     private let term: Term
     private let hello: PeerHello
     private let patience: TimeAmount
-    private let finished: (Bool) -> Void
+    private let finished: (SnapshotDelivery) -> Void
     private var channel: Channel?
     private var isFinished = false
     private var progressWatch: Scheduled<Void>?
@@ -39,7 +47,7 @@ final class SnapshotSender {
     init(
         file: String, index: LogIndex, term: Term, hello: PeerHello, loop: EventLoop,
         disk: DiskThread, patience: TimeAmount = SnapshotFrames.patience,
-        finished: @escaping (Bool) -> Void
+        finished: @escaping (SnapshotDelivery) -> Void
     ) {
         self.file = file
         self.index = index
@@ -53,8 +61,9 @@ final class SnapshotSender {
 
     func start(to endpoint: Endpoint) {
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        PeerDialer.connect(to: endpoint, on: loop, callbacks)
-            .whenFailure { _ in guarded.value.finish(false) }
+        // The kernel's patience is the longer one: it couldn't say why it gave up.
+        PeerDialer.connect(to: endpoint, on: loop, patience: patience * 2, callbacks)
+            .whenFailure { guarded.value.finish(.failed("it can't be reached: \($0)")) }
     }
 
     // The connection keeps the sender alive until it is closed.
@@ -66,8 +75,8 @@ final class SnapshotSender {
                 self.write(self.hello.encoded())
             },
             frame: { _, frame in self.answered(frame) },
-            malformed: { _, _ in },
-            inactive: { _ in self.finish(false) })
+            malformed: { _, reason in self.finish(.failed("it sent garbage: \(reason)")) },
+            inactive: { _ in self.finish(.failed("the connection broke")) })
     }
 
     private func write(_ payload: ByteBuffer) {
@@ -80,13 +89,17 @@ final class SnapshotSender {
 
     private func answered(_ frame: ByteBuffer) {
         if isStreaming {
-            finish(frame.getInteger(at: frame.readerIndex, as: UInt8.self) == 1)
-        } else if case .welcome? = PeerWelcome(frame) {
+            let isTaken = frame.getInteger(at: frame.readerIndex, as: UInt8.self) == 1
+            finish(isTaken ? .taken : .failed("it could not take it, and its own log says why"))
+            return
+        }
+        switch PeerWelcome(frame) {
+        case .welcome:
             isStreaming = true
             write(SnapshotFrames.header(term: term, index: index))
             sendPiece(offset: 0)
-        } else {
-            finish(false)
+        case .refused(let reason): finish(.failed("it refused: \(reason)"))
+        case nil: finish(.failed("what answers there is no Martlet member"))
         }
     }
 
@@ -95,22 +108,25 @@ final class SnapshotSender {
         let guarded = NIOLoopBound(self, eventLoop: loop)
         let loop = loop
         disk.submit { [file] disk in
-            let piece: [UInt8]?
+            let piece: Result<[UInt8], DiskError>
             do throws(DiskError) {
                 let size = try disk.byteCount(of: file) ?? 0
                 let count = min(SnapshotFrames.pieceBytes, size - offset)
-                piece = try disk.read(file, offset: offset, byteCount: count)
+                piece = .success(try disk.read(file, offset: offset, byteCount: count))
             } catch {
-                piece = nil
+                piece = .failure(error)
             }
             loop.execute { guarded.value.pieceRead(piece, offset: offset) }
         }
     }
 
-    private func pieceRead(_ piece: [UInt8]?, offset: Int) {
+    private func pieceRead(_ result: Result<[UInt8], DiskError>, offset: Int) {
         guard let channel, !isFinished else { return }
-        guard let piece else {
-            finish(false)
+        let piece: [UInt8]
+        switch result {
+        case .success(let bytes): piece = bytes
+        case .failure(let error):
+            finish(.failed("\(error)"))
             return
         }
         watchProgress()
@@ -127,17 +143,18 @@ final class SnapshotSender {
     private func watchProgress() {
         progressWatch?.cancel()
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        progressWatch = loop.scheduleTask(in: patience) {
-            guarded.value.finish(false)
+        progressWatch = loop.scheduleTask(in: patience) { [patience] in
+            let seconds = Double(patience.nanoseconds) / 1e9
+            guarded.value.finish(.failed("it took nothing for \(seconds) s"))
         }
     }
 
-    private func finish(_ succeeded: Bool) {
+    private func finish(_ delivery: SnapshotDelivery) {
         guard !isFinished else { return }
         isFinished = true
         progressWatch?.cancel()
         channel?.close(promise: nil)
-        finished(succeeded)
+        finished(delivery)
     }
 }
 

@@ -43,7 +43,7 @@ final class Node: @unchecked Sendable {
         let identity = recovered.identity
         peers = PeerNetwork(
             identity: identity, incarnation: boot, limits: configuration.replica.store, loop: loop,
-            readDisk: backgroundDisk, snapshotDisk: snapshotDisk, logger: logger)
+            directory: directory, readDisk: backgroundDisk, logger: logger)
         replica = ReplicaLoop(
             recovered: recovered, configuration: configuration,
             attributes: MemberAttributes(

@@ -18,6 +18,8 @@ struct Ambush: Sendable {
         case recordsLeases
         /// A member has a snapshot of entries that its own log has yet to sync: others committed them.
         case outrunsItsLog
+        /// A leader begins to send a member its snapshot.
+        case sendsSnapshot
         /// A member is about to give a snapshot that it wrote its name.
         case namesSnapshot
         /// A member wrote the first batch of a segment, and is about to sync it.
@@ -68,6 +70,7 @@ struct Ambush: Sendable {
     static let ofDisks = [
         Ambush(moment: .outrunsItsLog, blow: .killedThenLosesPower),
         Ambush(moment: .outrunsItsLog, blow: .snapshotComesAgain),
+        Ambush(moment: .outrunsItsLog, blow: .fell),
         Ambush(moment: .namesSnapshot, blow: .killedThenLosesPower),
         Ambush(moment: .beginsSegment, blow: .syncFails),
         Ambush(moment: .beginsSegment, blow: .syncsKeepFailing),

@@ -12,6 +12,7 @@ extension Scenario {
         if random.chance(450) { drawAmbushes(&random) }
         if random.chance(150) { forkLogs(&random) }
         if random.chance(200) { ambushDisks(&random) }
+        if random.chance(80) { changeLeadersWhileSnapshotsTravel(&random) }
         if random.chance(50) { becomeCalmButLossy(&random) }
         machine.endsWithRemoval = random.chance(150)
         work.seeksDeposed = random.chance(300)
@@ -112,8 +113,25 @@ extension Scenario {
         ambushPauseElectionTimeouts = random.draw(UInt64(1)...5)
         if settings.snapshotEntries > 30 { takeTinySnapshots(&random) }
         if disk.slowMember == nil, random.chance(500) { slowDownDisk(&random) }
+        if random.chance(750) { leaveMembersBehind(&random) }
         settings.log.segmentByteCount = 16 << 10
         disk.probePermille = 25
+    }
+
+    /// Links fail so often that somebody always lacks what the others have put into a snapshot.
+    private mutating func leaveMembersBehind(_ random: inout RandomStream) {
+        network.faultEveryMicroseconds = random.draw(UInt64(100_000)...1_000_000)
+        work.callsPerSecond = 40
+    }
+
+    /// Whoever sends a snapshot is asked to hand over at once; its successor may send the same again.
+    private mutating func changeLeadersWhileSnapshotsTravel(_ random: inout RandomStream) {
+        takeTinySnapshots(&random)
+        leaveMembersBehind(&random)
+        ambushes.append(Ambush(moment: .sendsSnapshot, blow: .handOver))
+        ambushPauseElectionTimeouts = 1
+        network.snapshotMicroseconds = 1_000...random.draw(UInt64(30_000)...300_000)
+        disk.removalFactor = random.draw(10...100)
     }
 
     /// Nothing happens but that frames get lost.

@@ -36,6 +36,7 @@ extension World {
                 .snapshot(member: member.position, boot: member.boot),
                 in: random.draw(scenario.disk.snapshotMicroseconds))
         case .sendSnapshot(let peer, let file, let term):
+            springAmbushes(at: .sendsSnapshot, on: member)
             let weather =
                 phase == .faults ? scenario.network : Scenario.NetworkWeather()
             schedule(
