@@ -210,6 +210,7 @@ struct LoopbackTests {
                     _ = try await connection.unary(GRPCRequest(path: "/silent"), [1])
                 }
             }
+            // The call is under way by then; the one below is given up before it is.
             try await Task.sleep(for: .milliseconds(30))
             task.cancel()
             #expect(await task.value?.status.code == .canceled)
@@ -267,6 +268,7 @@ struct LoopbackTests {
             let stream = connection.openStream(GRPCRequest(path: "/source"))
             let first = try await stream.receive()
             #expect(first?.prefix(4) == [0, 0, 0, 0])
+            // Time for a source that nothing bounds to send too much.
             try await Task.sleep(for: .milliseconds(100))
             // The client's window and the server's queue bound what is under way, besides what
             // the sockets' buffers hold.
@@ -308,6 +310,7 @@ struct LoopbackTests {
             _ = try await connection.unary(GRPCRequest(path: "/echo"), [0])
             let silent = connection.openStream(GRPCRequest(path: "/silent"))
             async let answer = connection.unary(GRPCRequest(path: "/echo"), [5])
+            // Both calls are under way by then.
             try await Task.sleep(for: .milliseconds(30))
             silent.cancel()
             let message = try await answer
@@ -416,6 +419,7 @@ struct LoopbackTests {
 
         // One that answers stays.
         try await withConnection(configuration: configuration) { connection in
+            // Long enough for a silent one to be given up.
             try await Task.sleep(for: .milliseconds(200))
             let answer = try await connection.unary(GRPCRequest(path: "/echo"), [2])
             #expect(answer == [2])

@@ -199,6 +199,7 @@ private struct ModelRun {
 extension ModelRun {
     /// The store's history replays exactly what the model recorded since the compaction.
     func checkHistory() {
+        // A store's own snapshot that can't be read back ends the run, as it should.
         let store = Member(try! decodeSnapshot(member.snapshot()))
         for (store, isTrimmed) in [(member, false), (store, true)] {
             let first = store.store.history.firstNumber(atOrAfter: model.compacted)

@@ -107,6 +107,7 @@ struct ImportWriter: Sendable {
                 guard error.mayPass, tries < Self.triesPerKey else { throw error }
                 tries += 1
             }
+            // What may pass, an election for instance, gets time to.
             try? await Task.sleep(for: timeout / 10)
         }
     }
