@@ -68,6 +68,7 @@ extension Raft {
         for member in members where member != id && progress[member] == nil {
             progress[member] = Progress(next: log.lastIndex + 1, now: now)
         }
+        askEveryVoter()
     }
 
     // MARK: - Time
@@ -82,8 +83,10 @@ extension Raft {
             }
         }
         if let handOver = transfer, now >= handOver.deadline { transfer = nil }
+        if now >= roundsDeadline { askEveryVoter() }
         if now >= heartbeatDeadline {
             heartbeatDeadline = now + settings.heartbeatIntervalMicroseconds
+            chooseRoundVoters()
             for peer in configuration.members where peer != id { sendHeartbeat(to: peer) }
         }
     }
@@ -105,6 +108,7 @@ extension Raft {
     mutating func abandonLeadership() {
         for read in rounds.removeAll() + earlyReads { failRead(read) }
         earlyReads.removeAll()
+        roundVoters = RoundVoters()
         progress = [:]
         transfer = nil
         uncommittedBytes = 0
@@ -120,7 +124,7 @@ extension Raft {
         if newRound != nil || pending.mustReplicate {
             for peer in members where peer != id {
                 let sent = replicate(to: peer)
-                if newRound != nil, !sent { sendHeartbeat(to: peer) }
+                if newRound != nil, !sent, isAskedForRounds(peer) { sendHeartbeat(to: peer) }
             }
         }
         if newRound != nil { confirmReads() }
@@ -219,6 +223,11 @@ extension Raft {
         }
         progress[peer]!.next = range.lowerBound
         sendAppend(range, to: peer)
+    }
+
+    mutating func peerDisconnected(_ peer: MemberID) {
+        progress[peer]?.isConnected = false
+        askEveryVoter()
     }
 
     mutating func peerConnected(_ peer: MemberID, now: Microseconds) {
@@ -330,6 +339,7 @@ extension Raft {
         progress[peer]!.lastContact = now
         progress[peer]!.wantsCommits = wantsCommits
         progress[peer]!.acknowledgedRound = max(progress[peer]!.acknowledgedRound, round)
+        roundVoters.answered(peer, round: round)
     }
 
     // MARK: - Commit

@@ -111,7 +111,7 @@ extension Raft {
                 startElection(isTransfer: true, now: now)
             }
         case .readIndexRequest(let context):
-            receiveReadIndexRequest(context, from: message.from)
+            receiveReadIndexRequest(context, from: message.from, now: now)
         case .readIndexResponse(let context, let index):
             if let index {
                 pending.effects.append(.readReady(context: context, index: index))

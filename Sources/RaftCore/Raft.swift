@@ -41,6 +41,7 @@ public struct Raft: Equatable, Sendable {
     // Leader's.
     var progress: [MemberID: Progress] = [:]
     var rounds = ReadRounds()
+    var roundVoters = RoundVoters()
     /// Reads that arrived before anything of this term was committed.
     var earlyReads: [ReadRounds.Read] = []
     var uncommittedBytes = 0
@@ -187,7 +188,8 @@ public struct Raft: Equatable, Sendable {
     public var nextDeadline: Microseconds {
         switch role {
         case .leader:
-            min(heartbeatDeadline, quorumCheckDeadline, transfer?.deadline ?? .max)
+            min(
+                heartbeatDeadline, quorumCheckDeadline, transfer?.deadline ?? .max, roundsDeadline)
         case .follower, .preCandidate, .candidate:
             canCampaign ? electionDeadline : .max
         }
@@ -201,7 +203,7 @@ public struct Raft: Equatable, Sendable {
         case .persisted(let token): persisted(token: token, now: now)
         case .logRead(let peer, let range): logRead(for: peer, range: range)
         case .peerConnected(let peer): peerConnected(peer, now: now)
-        case .peerDisconnected(let peer): progress[peer]?.isConnected = false
+        case .peerDisconnected(let peer): peerDisconnected(peer)
         case .leaderProcessGone(let leader, let term):
             leaderProcessGone(leader, term: term, now: now)
         case .snapshotSent(let peer, let succeeded):

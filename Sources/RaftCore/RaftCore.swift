@@ -100,6 +100,10 @@ public struct RaftSettings: Equatable, Sendable {
     public var maxUncommittedBytes = 64 << 20
     /// Read batches that may wait for a round; more are refused.
     public var maxPendingReads = 4_096
+    /// Reads in a second from which on only as many voters are asked as complete a quorum.
+    public var manyReadsPerSecond = 8_000
+    /// How long reads wait for these before everyone is asked.
+    public var readPatienceMicroseconds: Microseconds = 10_000
     /// Size of the bytes of a no-op entry, which the leader appends without being asked.
     public var noOpByteCount: UInt32 = 0
     /// Digest of those bytes.

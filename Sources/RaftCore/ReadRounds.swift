@@ -9,7 +9,11 @@ struct ReadRounds: Equatable, Sendable {
         var context: UInt64
         /// The member that asked; this one itself or a follower that forwarded.
         var origin: MemberID
+        /// How many clients' reads it stands for.
+        var calls: Int
         var index: LogIndex
+        /// When it got here.
+        var receivedAt: Microseconds
     }
     private struct Waiting: Equatable, Sendable {
         var round: UInt64
@@ -18,13 +22,18 @@ struct ReadRounds: Equatable, Sendable {
 
     /// The newest round sent.
     private(set) var current: UInt64 = 0
+    /// Clients' reads that came since the last heartbeat.
+    private(set) var callsSinceHeartbeat = 0
     /// Reads no round covers yet.
     private(set) var unsent: [Read] = []
     private var waiting: [Waiting] = []
 
     var count: Int { unsent.count + waiting.count }
 
-    mutating func add(_ read: Read) { unsent.append(read) }
+    mutating func add(_ read: Read) {
+        unsent.append(read)
+        callsSinceHeartbeat += read.calls
+    }
 
     /// Opens a round over all reads that have none; nil when there are none.
     mutating func begin() -> UInt64? {
@@ -34,6 +43,15 @@ struct ReadRounds: Equatable, Sendable {
         unsent.removeAll(keepingCapacity: true)
         return current
     }
+
+    /// Opens a round without reads, so that the answers to a heartbeat can be told from others.
+    mutating func beginHeartbeat() {
+        current += 1
+        callsSinceHeartbeat = 0
+    }
+
+    /// Since when the oldest read waits that a round covers.
+    var oldestSince: Microseconds? { waiting.first?.read.receivedAt }
 
     /// Takes out the reads whose round is confirmed.
     mutating func confirm(through round: UInt64) -> [Read] {

@@ -89,14 +89,15 @@ struct PendingReads {
     }
 
     /// Puts all fresh reads under one context, if there are any.
-    mutating func issue(now: Microseconds) -> UInt64? {
+    mutating func issue(now: Microseconds) -> (context: UInt64, reads: Int)? {
         guard !fresh.isEmpty else { return nil }
         let context = nextContext
         nextContext &+= 1
+        let count = fresh.count
         asked.append(Question(context: context, reads: fresh))
         fresh.removeAll(keepingCapacity: true)
         retryAt = min(retryAt, now + Self.retryMicroseconds)
-        return context
+        return (context, count)
     }
 
     mutating func confirm(context: UInt64, index: LogIndex) {

@@ -59,7 +59,8 @@ extension Replica {
     /// Asks one question for all reads of this batch.
     mutating func issueReads() {
         guard core.leader != nil else { return }
-        if let context = reads.issue(now: now) { core.read(context: context) }
+        guard let (context, calls) = reads.issue(now: now) else { return }
+        core.read(context: context, calls: calls, now: now)
     }
 
     mutating func serveReads() {

@@ -23,11 +23,12 @@ struct RaftCluster {
     /// Everything that happened, one line each.
     var transcript: [String] = []
     let configuration: Configuration
-    var settings = RaftSettings()
+    let settings: RaftSettings
     private var nextDigest: UInt64 = 100
     private var boots: UInt64 = 0
 
-    init(voters: Int, learners: Int = 0) {
+    init(voters: Int, learners: Int = 0, settings: RaftSettings = RaftSettings()) {
+        self.settings = settings
         configuration = Configuration(
             voters: (1...voters).map { MemberID($0) },
             learners: (0..<learners).map { MemberID(voters + 1 + $0) })
@@ -125,7 +126,7 @@ struct RaftCluster {
     }
 
     mutating func read(_ id: MemberID, context: UInt64) {
-        nodes[id]!.raft.read(context: context)
+        nodes[id]!.raft.read(context: context, calls: 1, now: now)
         flush(id)
     }
 

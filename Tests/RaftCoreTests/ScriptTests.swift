@@ -55,8 +55,11 @@ struct ScriptRunner {
     private mutating func perform(_ words: [String]) {
         switch words[0] {
         case "cluster":
+            var settings = RaftSettings()
+            if words.last == "many-reads" { settings.manyReadsPerSecond = 0 }
             cluster = RaftCluster(
-                voters: Int(words[1])!, learners: words.count > 2 ? Int(words[2])! : 0)
+                voters: Int(words[1])!, learners: words.count > 2 ? Int(words[2]) ?? 0 : 0,
+                settings: settings)
         case "elect": quietly { $0.elect(MemberID(words[1].dropFirst())!) }
         case "timeout": cluster.timeout(member(words[1]))
         case "pass": cluster.pass(Microseconds(words[1])! * 1_000)
@@ -84,6 +87,8 @@ struct ScriptRunner {
             cluster.step(
                 .leaderProcessGone(leader: member(words[2]), term: cluster[member(words[1])].term),
                 on: member(words[1]))
+        case "disconnect":
+            cluster.step(.peerDisconnected(member(words[2])), on: member(words[1]))
         case "transfer":
             cluster.step(.transferLeadership(to: member(words[2])), on: member(words[1]))
         case "state":

@@ -106,8 +106,8 @@ struct WaitingTests {
         var now: Microseconds = 0
         var pauses: [Microseconds] = []
         for _ in 0..<8 {
-            let context = reads.issue(now: now)
-            reads.fail(context: context!, now: now)
+            let context = reads.issue(now: now)!.context
+            reads.fail(context: context, now: now)
             let next = reads.nextDeadline!
             pauses.append(next - now)
             // Nothing is asked before its time.
@@ -119,11 +119,11 @@ struct WaitingTests {
         }
         #expect(
             pauses == [20_000, 40_000, 80_000, 160_000, 320_000, 500_000, 500_000, 500_000])
-        let context = reads.issue(now: now)!
+        let context = reads.issue(now: now)!.context
         reads.fail(context: context, now: now)
         reads.restart()
-        let asked = reads.issue(now: now)
-        reads.confirm(context: asked!, index: 5)
+        let asked = reads.issue(now: now)!.context
+        reads.confirm(context: asked, index: 5)
         let early = reads.takeReady(applied: 4).count
         #expect(early == 0)
         let served = reads.takeReady(applied: 5).map(\.request)
@@ -135,12 +135,12 @@ struct WaitingTests {
     func otherQuestions() {
         var reads = PendingReads(firstContext: 100)
         reads.add(1, .barrier, deadline: deadline(60_000_000))
-        let first = reads.issue(now: 0)!
+        let first = reads.issue(now: 0)!.context
         reads.add(2, .barrier, deadline: deadline(60_000_000))
-        let second = reads.issue(now: 0)!
+        let second = reads.issue(now: 0)!.context
         reads.fail(context: first, now: 0)
         reads.askAgain(now: 20_000)
-        let third = reads.issue(now: 20_000)!
+        let third = reads.issue(now: 20_000)!.context
         reads.confirm(context: second, index: 1)
         reads.confirm(context: third, index: 1)
         let served = reads.takeReady(applied: 1).map(\.request)
@@ -157,7 +157,7 @@ struct WaitingTests {
         }
         #expect(reads.count == 1)
         #expect(reads.fresh.count < 200)
-        let context = reads.issue(now: 0)!
+        let context = reads.issue(now: 0)!.context
         reads.confirm(context: context, index: 0)
         let served = reads.takeReady(applied: 0).map(\.request)
         #expect(served == [1])

@@ -229,7 +229,7 @@ extension World {
 
     /// A leader is cut off when some of what clients gave it has arrived elsewhere, and is given more:
     /// part of what it doesn't know to be committed will stand, and part of it won't. Its links
-    /// are new when it comes back.
+    /// are new when it comes back. Where two are no quorum, a follower may be left to it.
     private func forkLog() {
         guard let leader = leadingMember, members.count > 1 else { return }
         let timeout = scenario.settings.raft.electionTimeoutMicroseconds
@@ -241,11 +241,19 @@ extension World {
             let end = now + start + duration + faults.random.draw(0...2 * timeout)
             leader.diskStallsUntil = min(end, scenario.faultMicroseconds)
         }
-        for other in members.indices where other != leader.position {
-            for (from, to) in [(leader.position, other), (other, leader.position)] {
-                schedule(.cut(from: from, to: to, duration: duration), in: start)
+        var side = [leader.position]
+        if members.count > 3, faults.random.chance(500),
+            let follower = faults.random.pick(members.indices.filter { $0 != leader.position })
+        {
+            side.append(follower)
+        }
+        for a in side {
+            for b in members.indices where !side.contains(b) {
+                for (from, to) in [(a, b), (b, a)] {
+                    schedule(.cut(from: from, to: to, duration: duration), in: start)
+                }
+                schedule(.reset(a, b), in: start + duration + 1)
             }
-            schedule(.reset(leader.position, other), in: start + duration + 1)
         }
         schedule(.callers(at: leader.position), in: start + 1)
     }

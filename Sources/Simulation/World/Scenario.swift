@@ -185,6 +185,8 @@ public struct Scenario: Sendable {
             random.chance(500) ? random.draw(1...3) : random.draw(4...16)
         settings.raft.maxInflightBytes = random.draw(1_024...16_384)
         settings.raft.maxPendingReads = random.draw(4...64)
+        if random.chance(500) { settings.raft.manyReadsPerSecond = 0 }
+        settings.raft.readPatienceMicroseconds = random.draw(UInt64(1_000)...100_000)
         settings.raft.maxUncommittedBytes = random.draw(4_096...65_536)
         settings.log.segmentByteCount = random.draw(16...64) << 10
         settings.log.maxBatchPayloadBytes = random.draw(1...4) << 10
