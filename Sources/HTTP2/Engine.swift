@@ -76,6 +76,8 @@ package struct Engine<Parsed>: ~Copyable {
     var peerMaximumStreams = Int.max
     var peerTableBytes = HTTP2Constant.defaultHeaderTableBytes
     var owesTableSizeUpdate = false
+    /// Whether the peer made its table of our fields smaller; then we use none for good.
+    var hasLostPeerTable = false
 
     var headerBlock: PartialHeaderBlock?
     var body: BodyCursor?

@@ -393,7 +393,10 @@ extension Engine {
     ) throws(HTTP2ConnectionError) {
         switch identifier {
         case SettingIdentifier.headerTableSize:
-            if value < peerTableBytes { owesTableSizeUpdate = true }
+            if value < peerTableBytes {
+                owesTableSizeUpdate = true
+                hasLostPeerTable = true
+            }
             peerTableBytes = value
         case SettingIdentifier.enablePush:
             guard value == 0 || (value == 1 && role == .server) else {

@@ -105,15 +105,14 @@ extension Engine {
         }
     }
 
-    /// Sends a whole answer: a header block, one message, a header block that ends the stream.
-    package mutating func sendUnary(
+    /// Sends a whole answer: a header block, one message, a header block that ends the stream. False,
+    /// and nothing is sent, if it can't leave as it is before anything else.
+    mutating func sendAtOnce(
         _ id: StreamID, head: [UInt8], message: [UInt8], end: [UInt8]
-    ) {
-        guard let slot = openSlot(id) else { return }
-        guard fitsAtOnce(slot, head: head, message: message, end: end) else {
-            sendMessage(id, head: head) { $0.writeBytes(message) }
-            return sendEnd(id, end)
-        }
+    ) -> Bool {
+        guard let slot = openSlot(id),
+            fitsAtOnce(slot, head: head, message: message, end: end)
+        else { return false }
         let number = streams[slot].id
         let dataBytes = HTTP2Constant.messagePrefixBytes + message.count
         let total = 3 * HTTP2Constant.frameHeaderBytes + head.count + dataBytes + end.count
@@ -135,6 +134,7 @@ extension Engine {
         streams[slot].hasSentHeaders = true
         spend(slot, dataBytes)
         closeLocal(slot)
+        return true
     }
 
     /// Whether an answer needs neither a queue nor a second frame for one of its parts.

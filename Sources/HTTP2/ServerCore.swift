@@ -23,6 +23,8 @@ package struct ServerCore: ~Copyable {
     }
 
     package var engine: Engine<RequestVerdict>
+    /// Whether the peer's dynamic table holds the fields of a plain answer.
+    private var hasToldPeer = false
 
     package init(limits: HTTP2Limits) {
         engine = Engine(role: .server, limits: limits, parse: RequestVerdict.parse)
@@ -126,25 +128,43 @@ package struct ServerCore: ~Copyable {
     package mutating func sendMessage(
         _ id: StreamID, _ write: (inout ByteBuffer) -> Void
     ) -> Bool {
-        engine.sendMessage(id, head: ResponseBlocks.head, write)
+        engine.sendMessage(id, head: head, write)
     }
 
     /// The same with the message's bytes at hand.
     @discardableResult
     package mutating func sendMessage(_ id: StreamID, _ message: [UInt8]) -> Bool {
-        engine.sendMessage(id, head: ResponseBlocks.head, message: message)
+        engine.sendMessage(id, head: head, message: message)
     }
 
     /// Begins a message that comes piece by piece; false when the stream is gone.
     @discardableResult
     package mutating func beginMessage(_ id: StreamID, byteCount: Int) -> Bool {
-        engine.beginMessage(id, head: ResponseBlocks.head, byteCount: byteCount)
+        engine.beginMessage(id, head: head, byteCount: byteCount)
     }
 
     /// Answers with one message and status OK.
     package mutating func sendUnary(_ id: StreamID, _ message: [UInt8]) {
-        engine.sendUnary(
-            id, head: ResponseBlocks.head, message: message, end: ResponseBlocks.trailersOK)
+        let words: (head: [UInt8], end: [UInt8]) =
+            if engine.hasLostPeerTable {
+                (ResponseBlocks.head, ResponseBlocks.trailersOK)
+            } else if hasToldPeer {
+                ResponseBlocks.toldAnswer
+            } else {
+                ResponseBlocks.tellingAnswer
+            }
+        if engine.sendAtOnce(id, head: words.head, message: message, end: words.end) {
+            hasToldPeer = true
+        } else {
+            sendMessage(id) { $0.writeBytes(message) }
+            // It may wait in the queue, and the peer's table change meanwhile.
+            engine.sendEnd(id, ResponseBlocks.trailersOK)
+        }
+    }
+
+    private var head: [UInt8] {
+        hasToldPeer && !engine.hasLostPeerTable
+            ? ResponseBlocks.toldAnswer.head : ResponseBlocks.head
     }
 
     /// The requests that the owner has not answered, with their tags.

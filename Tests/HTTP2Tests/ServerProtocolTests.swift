@@ -1,4 +1,5 @@
 import NIOCore
+import NIOHPACK
 import Testing
 
 @testable import HTTP2
@@ -359,6 +360,42 @@ struct ServerProtocolTests {
         let sent = server.sent()
         #expect(sent[0].payload.first == 0x20)
         #expect(sent[1].payload.first == 0x88)
+    }
+
+    @Test("plain answers name fields that the client was told once, until its table shrinks")
+    func fieldsOfAnswers() throws {
+        let server = ServerHarness()
+        var decoder = HPACKDecoder(allocator: ByteBufferAllocator())
+        func answer(_ stream: UInt32) throws -> [Int] {
+            server.open(stream, end: true)
+            _ = server.sent()
+            server.core.sendUnary(StreamID(stream), [7])
+            let frames = server.sent()
+            try #require(frames.map(\.type) == [1, 0, 1])
+            #expect(frames[1].payload == [0, 0, 0, 0, 1, 7])
+            var fields: [[String]] = []
+            for frame in [frames[0], frames[2]] {
+                var block = ByteBuffer(bytes: frame.payload)
+                fields.append(try decoder.decodeHeaders(from: &block).map { "\($0.0): \($0.1)" })
+            }
+            #expect(
+                fields == [[":status: 200", "content-type: application/grpc"], ["grpc-status: 0"]])
+            return [frames[0].payload.count, frames[2].payload.count]
+        }
+        #expect(try answer(1) == [19, 15])
+        #expect(try answer(3) == [2, 1])
+        // A stream of messages uses the same head.
+        server.open(5, end: true)
+        _ = server.sent()
+        server.core.sendMessage(StreamID(5), [7])
+        #expect(server.sent().map(\.payload.count) == [2, 6])
+        server.feed(TestFrame.settings([(1, 4_095)]))
+        _ = server.sent()
+        // One byte says that the table is empty now.
+        #expect(try answer(7) == [21, 15])
+        #expect(try answer(9) == [20, 15])
+        server.feed(TestFrame.settings([(1, 4_096)]))
+        #expect(try answer(11) == [20, 15])
     }
 
     // MARK: Floods
