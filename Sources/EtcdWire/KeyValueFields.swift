@@ -51,25 +51,27 @@ extension WireWriter {
 
     /// Appends a `mvccpb.KeyValue` message as the given field, straight from where the store keeps
     /// the bytes. An empty `value` leaves the field out, which is how "keys only" is answered.
-    @inlinable
     public static func appendKeyValue(
-        _ field: UInt32, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+        _ field: UInt8, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
         _ numbers: KeyValueNumbers, to out: inout [UInt8]
     ) {
         let size = keyValueSize(keyCount: key.count, valueCount: value.count, numbers)
-        appendMessageHead(field, size: size, to: &out)
-        appendBytes(1, key, to: &out)
-        appendInt64(2, numbers.createRevision, to: &out)
-        appendInt64(3, numbers.modRevision, to: &out)
-        appendInt64(4, numbers.version, to: &out)
-        appendBytes(5, value, to: &out)
-        appendInt64(6, numbers.lease, to: &out)
+        let total = presentBytesSize(UInt32(field), count: size)
+        FieldRoom.append(byteCount: total, to: &out) { room in
+            room.writeHead(field, size: size)
+            room.write(1, key)
+            room.write(2, numbers.createRevision)
+            room.write(3, numbers.modRevision)
+            room.write(4, numbers.version)
+            room.write(5, value)
+            room.write(6, numbers.lease)
+        }
     }
 
     /// Appends a `mvccpb.KeyValue` message as the given field.
     @inlinable
     public static func appendKeyValue(
-        _ field: UInt32, _ keyValue: KeyValue, to out: inout [UInt8]
+        _ field: UInt8, _ keyValue: KeyValue, to out: inout [UInt8]
     ) {
         keyValue.key.withUnsafeBytes { key in
             keyValue.value.withUnsafeBytes { value in

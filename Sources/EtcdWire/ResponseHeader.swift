@@ -27,23 +27,17 @@ public struct ResponseHeader: Equatable, Sendable {
             + WireWriter.int64Size(3, revision) + WireWriter.uint64Size(4, raftTerm)
     }
 
-    /// Appends the message. It is in every answer, so it is written aside and appended once: 40 bytes
-    /// appended one by one took 1,560 instructions, a twentieth of a whole put.
+    /// Appends the message. It is in every answer, so it is written in one piece: 40 bytes appended
+    /// one by one took 1,560 instructions, a twentieth of a whole put.
     public func encode(into out: inout [UInt8]) {
-        // Four fields of one tag byte and at most ten bytes of a varint each.
-        withUnsafeTemporaryAllocation(byteCount: 44, alignment: 1) { room in
-            var end = 0
-            func write(_ field: UInt8, _ value: UInt64) {
-                guard value != 0 else { return }
-                room[end] = field << 3 | WireType.varint.rawValue
-                end = WireWriter.store(value, in: room, at: end + 1)
-            }
-            write(1, clusterID)
-            write(2, memberID)
-            write(3, UInt64(bitPattern: revision))
-            write(4, raftTerm)
-            out.append(contentsOf: UnsafeRawBufferPointer(rebasing: room[..<end]))
-        }
+        FieldRoom.append(byteCount: encodedSize, to: &out) { write(to: &$0) }
+    }
+
+    private func write(to room: inout FieldRoom) {
+        room.write(1, clusterID)
+        room.write(2, memberID)
+        room.write(3, revision)
+        room.write(4, raftTerm)
     }
 
     /// Bytes that `appendField` appends.
@@ -51,9 +45,12 @@ public struct ResponseHeader: Equatable, Sendable {
     public var fieldSize: Int { WireWriter.presentBytesSize(1, count: encodedSize) }
 
     /// Appends the header as field 1, which it is in every response.
-    @inlinable
     public func appendField(to out: inout [UInt8]) {
-        WireWriter.appendMessageHead(1, size: encodedSize, to: &out)
-        encode(into: &out)
+        let size = encodedSize
+        let total = WireWriter.presentBytesSize(1, count: size)
+        FieldRoom.append(byteCount: total, to: &out) { room in
+            room.writeHead(1, size: size)
+            write(to: &room)
+        }
     }
 }

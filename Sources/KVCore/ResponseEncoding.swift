@@ -8,7 +8,7 @@ extension VersionStorage {
     }
 
     /// Appends the version as a field of type `mvccpb.KeyValue`, straight from where it is kept.
-    func appendKeyValue(_ field: UInt32, keysOnly: Bool = false, to out: inout [UInt8]) {
+    func appendKeyValue(_ field: UInt8, keysOnly: Bool = false, to out: inout [UInt8]) {
         withKey { key in
             withValue { value in
                 let shown = keysOnly ? UnsafeRawBufferPointer(start: nil, count: 0) : value

@@ -1,0 +1,65 @@
+/// Writes fields into room at the end of an array that was measured before. One check of the array
+/// for a whole message: each `append` checks it anew, and a key-value of 256 bytes took 1,030
+/// instructions by sixteen of them, 600 in one piece. Fields are numbered up to 15.
+struct FieldRoom {
+    private let room: UnsafeMutableRawBufferPointer
+    private var end = 0
+
+    /// Appends what `write` writes; it writes `byteCount` bytes exactly.
+    @inline(__always)
+    static func append(
+        byteCount: Int, to out: inout [UInt8], _ write: (inout FieldRoom) -> Void
+    ) {
+        out.append(addingCapacity: byteCount) { span in
+            span.withUnsafeMutableBufferPointer { buffer, count in
+                var room = FieldRoom(room: UnsafeMutableRawBufferPointer(buffer))
+                write(&room)
+                precondition(room.end == byteCount, "the message was measured wrong")
+                count = room.end
+            }
+        }
+    }
+
+    private init(room: UnsafeMutableRawBufferPointer) { self.room = room }
+
+    private mutating func write(byte: UInt8) {
+        precondition(end < room.count, "the message was measured wrong")
+        room[end] = byte
+        end += 1
+    }
+
+    private mutating func write(varint value: UInt64) {
+        var rest = value
+        while rest >= 0x80 {
+            write(byte: UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        write(byte: UInt8(truncatingIfNeeded: rest))
+    }
+
+    /// An integer unless it is zero.
+    mutating func write(_ field: UInt8, _ value: UInt64) {
+        guard value != 0 else { return }
+        write(byte: field << 3 | WireType.varint.rawValue)
+        write(varint: value)
+    }
+
+    /// Negative values take ten bytes.
+    mutating func write(_ field: UInt8, _ value: Int64) { write(field, UInt64(bitPattern: value)) }
+
+    /// Tag and length of a nested message.
+    mutating func writeHead(_ field: UInt8, size: Int) {
+        write(byte: field << 3 | WireType.lengthDelimited.rawValue)
+        write(varint: UInt64(size))
+    }
+
+    /// Bytes unless there are none.
+    mutating func write(_ field: UInt8, _ bytes: UnsafeRawBufferPointer) {
+        guard !bytes.isEmpty else { return }
+        writeHead(field, size: bytes.count)
+        precondition(room.count - end >= bytes.count, "the message was measured wrong")
+        // In bounds by the precondition; the array's new room doesn't overlap with anything.
+        UnsafeMutableRawBufferPointer(rebasing: room[end...]).copyMemory(from: bytes)
+        end += bytes.count
+    }
+}
