@@ -1,7 +1,5 @@
-import EtcdMessages
 import HTTP2
 import NIOCore
-import SwiftProtobuf
 
 /// The same kind of call over and over, on several connections: each of their streams as soon as
 /// the last answer has come, or all together on a schedule.
@@ -40,8 +38,9 @@ final class CallLoad: Load {
     private var startTime = NIODeadline.now()
     private var lastSuccess = NIODeadline.now()
     private var isOver = false
-    /// For keep-alive streams, whose messages carry no tag: when each sent its last one, and where.
-    private var sent: [(at: NIODeadline, stream: StreamID)]
+    /// For keep-alive streams, whose messages carry no tag: when each sent its last one, where, and
+    /// what it sends.
+    private var sent: [(at: NIODeadline, stream: StreamID, message: [UInt8])]
     private var done: ((Result<Report, LoadError>) -> Void)?
     private var nextTurn = 0
 
@@ -135,7 +134,7 @@ final class CallLoad: Load {
     func finish(tag: UInt64, failure: String?, on connection: LoadConnection) {
         guard !isOver else { return }
         if plan.isStreaming { return lose(connection, reason: failure ?? "it ended") }
-        countCall(since: .uptimeNanoseconds(tag), failure: failure)
+        countCall(since: .uptimeNanoseconds(tag), until: .now(), failure: failure)
         guard plan.rate == nil, !isOver else { return }
         guard failure != nil, plan.allowsFailures else {
             return startCall(on: connection, at: .now())
@@ -147,8 +146,7 @@ final class CallLoad: Load {
         }
     }
 
-    private func countCall(since start: NIODeadline, failure: String?) {
-        let now = NIODeadline.now()
+    private func countCall(since start: NIODeadline, until now: NIODeadline, failure: String?) {
         ended += 1
         if let failure {
             report.failed += 1
@@ -187,26 +185,27 @@ final class CallLoad: Load {
         let slot = connection.number * plan.streams + place
         if sent.isEmpty {
             sent = Array(
-                repeating: (.now(), StreamID(0)), count: plan.connections * plan.streams)
+                repeating: (.now(), StreamID(0), []), count: plan.connections * plan.streams)
         }
         let message = Requests.renewal(of: plan.leases[slot])
         guard
             let stream = connection.openStream(plan.path, message, tag: UInt64(slot))
         else { return lose(connection, reason: "stream ids have run out") }
         started += 1
-        sent[slot] = (.now(), stream)
+        sent[slot] = (.now(), stream, message)
     }
 
     func receive(_ message: [UInt8], tag: UInt64, on connection: LoadConnection) {
         guard plan.isStreaming, !isOver else { return }
         let slot = Int(tag)
-        let answer = try? Etcdserverpb_LeaseKeepAliveResponse(serializedBytes: message)
-        let isRenewed = (answer?.ttl ?? 0) > 0
-        countCall(since: sent[slot].at, failure: isRenewed ? nil : "a lease is gone")
+        let now = NIODeadline.now()
+        countCall(
+            since: sent[slot].at, until: now,
+            failure: Answers.isRenewed(message) ? nil : "a lease is gone")
         guard started < plan.count, !isOver else { return }
         started += 1
-        sent[slot].at = .now()
-        connection.send(Requests.renewal(of: plan.leases[slot]), on: sent[slot].stream)
+        sent[slot].at = now
+        connection.send(sent[slot].message, on: sent[slot].stream)
     }
 }
 

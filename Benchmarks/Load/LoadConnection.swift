@@ -64,7 +64,7 @@ final class LoadConnection: ChannelInboundHandler {
 
     /// Sends one more message of a stream.
     func send(_ message: [UInt8], on stream: StreamID) {
-        core.engine.sendMessage(stream, head: []) { $0.writeBytes(message) }
+        core.engine.sendMessage(stream, head: [], message: message)
         flushUnlessDelivering()
     }
 

@@ -157,3 +157,19 @@ struct SplitMix: RandomNumberGenerator {
         return mixed ^ (mixed >> 31)
     }
 }
+
+/// What a load has to know of answers, read in place: a generated message costs as much as all the
+/// rest of a renewal.
+enum Answers {
+    /// Whether a `LeaseKeepAliveResponse` grants time.
+    static func isRenewed(_ message: [UInt8]) -> Bool {
+        var reader = WireReader(message[...])
+        do {
+            while let tag = try reader.nextTag() {
+                if tag.fieldNumber == 3 { return try reader.readInt64(tag) > 0 }
+                try reader.skip(tag)
+            }
+        } catch {}
+        return false
+    }
+}
