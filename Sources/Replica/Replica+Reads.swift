@@ -118,6 +118,8 @@ extension Replica {
     /// A message that begins with the header, as every response does.
     func header() -> [UInt8] {
         var message: [UInt8] = []
+        // For most answers all that follows finds room as well.
+        message.reserveCapacity(64)
         responseHeader.appendField(to: &message)
         return message
     }
