@@ -368,6 +368,7 @@ struct LoopbackTests {
             try await stream.send([1])
             #expect(try await stream.receive() == [1])
             let trigger = connection.openStream(GRPCRequest(path: "/shutdown"))
+            // The client knows of the shutdown by then.
             try await Task.sleep(for: .milliseconds(100))
             let refused = await failure { () async throws(GRPCCallError) in
                 _ = try await connection.unary(GRPCRequest(path: "/echo"), [1])
@@ -417,10 +418,13 @@ struct LoopbackTests {
         #expect(error?.status.message == "the server does not answer")
         try await silent.close()
 
-        // One that answers stays.
-        try await withConnection(configuration: configuration) { connection in
+        // One that answers stays. It has longer to answer, for the machine may be busy.
+        let patient = GRPCClientConfiguration(
+            authority: "localhost", keepaliveIntervalNanoseconds: 30_000_000,
+            keepaliveTimeoutNanoseconds: 300_000_000)
+        try await withConnection(configuration: patient) { connection in
             // Long enough for a silent one to be given up.
-            try await Task.sleep(for: .milliseconds(200))
+            try await Task.sleep(for: .milliseconds(500))
             let answer = try await connection.unary(GRPCRequest(path: "/echo"), [2])
             #expect(answer == [2])
         }

@@ -78,6 +78,8 @@ struct KillTests {
         }
         var victim = 0
         while ContinuousClock.now < end - .seconds(1) {
+            // The rhythm of the kills: all three members work between two of them, and two go on
+            // without the third for a while.
             try await Task.sleep(for: .milliseconds(700))
             cluster.kill9(victim)
             try await Task.sleep(for: .milliseconds(200))
@@ -105,6 +107,7 @@ struct KillTests {
             }
         }
         while ContinuousClock.now < end - .seconds(1) {
+            // Time to elect a leader and to write, before all die again.
             try await Task.sleep(for: .milliseconds(900))
             for position in 0..<3 { cluster.kill9(position) }
             for position in 0..<3 { try cluster.start(position) }
@@ -127,6 +130,7 @@ struct KillTests {
         let writer = Task {
             await load("survivor", port: port, ledger: ledger) { ContinuousClock.now > end }
         }
+        // Writes flow by then; the gap is counted from here.
         try await Task.sleep(for: .milliseconds(500))
         await ledger.resetGap()
         cluster.kill9(leader)
@@ -159,6 +163,7 @@ struct KillTests {
         let writer = Task {
             await load("survivor", port: port, ledger: ledger) { ContinuousClock.now > end }
         }
+        // Writes flow by then; the gap is counted from here.
         try await Task.sleep(for: .milliseconds(300))
         await ledger.resetGap()
         #expect(cluster.terminate(leader) == 0)
