@@ -158,8 +158,7 @@ struct SplitMix: RandomNumberGenerator {
     }
 }
 
-/// What a load has to know of answers, read in place: a generated message costs as much as all the
-/// rest of a renewal.
+/// What a load has to know of answers, read in place and not as generated messages, which cost more.
 enum Answers {
     /// Whether a `LeaseKeepAliveResponse` grants time.
     static func isRenewed(_ message: [UInt8]) -> Bool {

@@ -138,15 +138,6 @@ public enum WireWriter {
         tagSize(field) + varintSize(UInt64(count)) + count
     }
 
-    /// Appends a bytes field unless it is empty.
-    @inlinable
-    public static func appendBytes(
-        _ field: UInt32, _ value: UnsafeRawBufferPointer, to out: inout [UInt8]
-    ) {
-        guard !value.isEmpty else { return }
-        appendPresentBytes(field, value, to: &out)
-    }
-
     /// Appends a bytes field even when it is empty.
     @inlinable
     public static func appendPresentBytes(

@@ -18,12 +18,11 @@ struct ResponseTests {
         var generator = Seeded(seed: 30)
         for _ in 0..<300 {
             let header = generator.header()
-            var out: [UInt8] = []
-            header.encode(into: &out)
-            #expect(try out == header.generated.encoded)
-            #expect(out.count == header.encodedSize)
+            let message = try header.generated.encoded
+            #expect(message.count == header.encodedSize)
             var field: [UInt8] = []
             header.appendField(to: &field)
+            #expect(field == [0x0a, UInt8(message.count)] + message)
             #expect(field.count == header.fieldSize)
         }
     }
