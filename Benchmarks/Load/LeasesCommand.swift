@@ -45,6 +45,7 @@ struct LeasesCommand: AsyncParsableCommand {
         guard wait > 0 else {
             throw LoadError(description: "the leases expire already: give more --seconds")
         }
+        // The load runs from a second before the leases end.
         try await Task.sleep(for: .nanoseconds(wait))
         let report = try await CallLoad.run { [rate, putSeconds] loop in
             var source = Requests(keyCount: 1, valueBytes: 256)

@@ -120,6 +120,7 @@ struct ForeignClientTests {
         let writer = Task {
             for number in 0..<200 where !Task.isCancelled {
                 _ = try await client.put("config/x", "\(number)")
+                // Written again until the watch, which begins at its own time, has seen one.
                 try await Task.sleep(for: .milliseconds(50))
             }
             watch.terminate()  // Ends the reader when nothing was ever seen.

@@ -47,6 +47,7 @@ struct KvctlLeaseTests {
         let start = ContinuousClock.now
         while ContinuousClock.now - start < .seconds(5) {
             #expect(try await client.count(prefix: "svc/") == 2)
+            // Looked at often enough to see a gap between two renewals.
             try await Task.sleep(for: .milliseconds(200))
         }
         // It was renewed, not replaced.
@@ -71,6 +72,7 @@ struct KvctlLeaseTests {
         let asked = ContinuousClock.now
         while ContinuousClock.now - asked < .seconds(1) {
             #expect(holder.isRunning)
+            // It has to stay for the whole second, not only at its end.
             try await Task.sleep(for: .milliseconds(50))
         }
         holder.send(SIGINT)
