@@ -32,11 +32,29 @@ struct FieldRoom {
     /// instructions more an answer.
     private mutating func write(varint value: UInt64) {
         var rest = value
+        if rest >> 56 != 0 {
+            writeLow56(of: rest)
+            rest >>= 56
+        }
         while rest >= 0x80 {
             write(byte: UInt8(truncatingIfNeeded: rest) | 0x80)
             rest >>= 7
         }
         write(byte: UInt8(truncatingIfNeeded: rest))
+    }
+
+    /// The first eight bytes of a longer varint at once. The ids in a header are such numbers, and byte
+    /// by byte they take half of what the header does.
+    private mutating func writeLow56(of value: UInt64) {
+        precondition(room.count - end >= 8, "the message was measured wrong")
+        // Halves move apart until each seven bits stand at the low end of a byte of their own.
+        var spread = value & 0x00ff_ffff_ffff_ffff
+        spread = spread & 0x0fff_ffff | (spread & ~0x0fff_ffff) << 4
+        spread = spread & 0x0000_3fff_0000_3fff | (spread & 0x0fff_c000_0fff_c000) << 2
+        spread = spread & 0x007f_007f_007f_007f | (spread & 0x3f80_3f80_3f80_3f80) << 1
+        spread |= 0x8080_8080_8080_8080
+        room.storeBytes(of: spread.littleEndian, toByteOffset: end, as: UInt64.self)
+        end += 8
     }
 
     /// An integer unless it is zero.

@@ -73,9 +73,9 @@ public enum SortTarget: Equatable, Sendable {
 /// `etcdserverpb.RangeRequest`, read in place.
 public struct RangeRequest: Equatable, Sendable {
     /// The key, or the first key of the range.
-    public var key: ArraySlice<UInt8> = []
+    public var key: ArraySlice<UInt8>
     /// Empty: one key. `\0`: every key from `key` on. Otherwise the first key behind the range.
-    public var rangeEnd: ArraySlice<UInt8> = []
+    public var rangeEnd: ArraySlice<UInt8>
     /// Most key-values to return; 0 means no limit.
     public var limit: Int64 = 0
     /// The revision to read at; 0 or less means the newest.
@@ -100,15 +100,21 @@ public struct RangeRequest: Equatable, Sendable {
     public var maxCreateRevision: Int64 = 0
 
     /// A request for nothing yet.
-    public init() {}
+    public init() {
+        key = []
+        rangeEnd = []
+    }
 
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
+        // Each slice counts a reference: none is made that another takes the place of.
+        var keyRange = bytes.startIndex..<bytes.startIndex
+        var endRange = keyRange
         var reader = WireReader(bytes)
         while let tag = try reader.nextTag() {
             switch tag.fieldNumber {
-            case 1: key = try reader.readBytes(tag)
-            case 2: rangeEnd = try reader.readBytes(tag)
+            case 1: keyRange = try reader.readRange(tag)
+            case 2: endRange = try reader.readRange(tag)
             case 3: limit = try reader.readInt64(tag)
             case 4: revision = try reader.readInt64(tag)
             case 5: sortOrder = SortOrder(rawValue: try reader.readEnum(tag))
@@ -123,6 +129,8 @@ public struct RangeRequest: Equatable, Sendable {
             default: try reader.skip(tag)
             }
         }
+        key = bytes[keyRange]
+        rangeEnd = bytes[endRange]
     }
 
     /// Bytes that `encode` appends.
@@ -179,7 +187,7 @@ public struct PutRequest: Equatable, Sendable {
 
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
-        // Each slice counts a reference: none is made that another takes the place of.
+        // As in `RangeRequest`.
         var keyRange = bytes.startIndex..<bytes.startIndex
         var valueRange = keyRange
         var reader = WireReader(bytes)

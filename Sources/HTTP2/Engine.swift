@@ -98,7 +98,7 @@ package struct Engine<Parsed>: ~Copyable {
     struct PartialHeaderBlock {
         var streamID: UInt32
         var endStream: Bool
-        var bytes: ByteBuffer
+        var bytes: [UInt8]
         var continuations = 0
     }
 
@@ -154,7 +154,7 @@ package struct Engine<Parsed>: ~Copyable {
 
     /// Takes bytes from the peer, after all events of earlier ones have been taken. The time only
     /// fills the flood limits.
-    package mutating func receive(_ bytes: consuming ByteBuffer, nowNanoseconds: UInt64) {
+    package mutating func receive(_ bytes: ByteBuffer, nowNanoseconds: UInt64) {
         guard failure == nil else { return }
         precondition(body == nil, "received before the events were taken")
         controlGuard.refill(nowNanoseconds: nowNanoseconds)

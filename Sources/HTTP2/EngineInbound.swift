@@ -28,19 +28,9 @@ extension Engine {
         }
     }
 
-    private func byte(_ index: Int) -> UInt8 {
-        guard let value = reader.buffer.getInteger(at: index, as: UInt8.self) else {
-            preconditionFailure("read outside of a frame")
-        }
-        return value
-    }
+    private func byte(_ index: Int) -> UInt8 { reader.bytes[index] }
 
-    private func word(_ index: Int) -> UInt32 {
-        guard let value = reader.buffer.getInteger(at: index, as: UInt32.self) else {
-            preconditionFailure("read outside of a frame")
-        }
-        return value
-    }
+    private func word(_ index: Int) -> UInt32 { reader.word(at: index) }
 
     private func checkNotZero(_ header: FrameHeader) throws(HTTP2ConnectionError) {
         guard header.streamID != 0 else {
@@ -144,7 +134,7 @@ extension Engine {
         let tag = streams[slot].tag
         let heldBefore = streams[slot].assembly.bytes.count
         let taken = streams[slot].assembly.take(
-            from: reader.buffer, &cursor.range,
+            from: reader.bytes, &cursor.range,
             maximumMessageBytes: limits.maximumMessageBytes)
         assemblyBytes += streams[slot].assembly.bytes.count - heldBefore
         switch taken {
@@ -226,13 +216,11 @@ extension Engine {
         let endStream = frame.header.has(FrameFlags.endStream)
         if frame.header.has(FrameFlags.endHeaders) {
             return try finishHeaders(
-                frame.header.streamID, endStream: endStream, reader.buffer, range)
+                frame.header.streamID, endStream: endStream, reader.bytes, range)
         }
-        var bytes = ByteBuffer()
-        bytes.writeBytes(
-            reader.buffer.viewBytes(at: range.lowerBound, length: range.count) ?? .init())
         headerBlock = PartialHeaderBlock(
-            streamID: frame.header.streamID, endStream: endStream, bytes: bytes)
+            streamID: frame.header.streamID, endStream: endStream,
+            bytes: Array(reader.bytes[range]))
         return nil
     }
 
@@ -250,23 +238,20 @@ extension Engine {
         let range = frame.payload
         // A compressed block is never larger than its list and a few bytes a field; twice the
         // limit is more than any list within it needs.
-        guard block.bytes.readableBytes + range.count <= limits.maximumHeaderListBytes * 2 else {
+        guard block.bytes.count + range.count <= limits.maximumHeaderListBytes * 2 else {
             throw HTTP2ConnectionError(.enhanceYourCalm, "header block too large")
         }
-        block.bytes.writeBytes(
-            reader.buffer.viewBytes(at: range.lowerBound, length: range.count) ?? .init())
+        block.bytes.append(contentsOf: reader.bytes[range])
         guard frame.header.has(FrameFlags.endHeaders) else {
             headerBlock = block
             return nil
         }
-        let bytes = block.bytes
         return try finishHeaders(
-            block.streamID, endStream: block.endStream, bytes,
-            bytes.readerIndex..<bytes.writerIndex)
+            block.streamID, endStream: block.endStream, block.bytes, block.bytes.indices)
     }
 
     private mutating func finishHeaders(
-        _ id: UInt32, endStream: Bool, _ buffer: ByteBuffer, _ range: Range<Int>
+        _ id: UInt32, endStream: Bool, _ bytes: [UInt8], _ range: Range<Int>
     ) throws(HTTP2ConnectionError) -> Event? {
         let slot = streams.find(id)
         let opening =
@@ -275,7 +260,7 @@ extension Engine {
             case .client: slot.map { !streams[$0].hasReceivedHeaders } ?? false
             }
         // Decoded in any case: the compression state belongs to the connection.
-        let parsed = try decoder.decode(buffer, range, opening: opening)
+        let parsed = try decoder.decode(bytes, range, opening: opening)
         guard let slot else {
             return try openPeerStream(id, parsed, endStream: endStream)
         }

@@ -1,11 +1,16 @@
 import NIOCore
 
 /// Cuts received bytes into frames. A frame is handed out when all of it is there; its payload is a
-/// range of the buffer, so nothing is copied.
+/// range of `bytes`, so that nothing is copied for it.
+///
+/// What was received is copied once, into an array: a look into a `ByteBuffer` costs a check for
+/// exclusive access each time, and a request takes ten of them.
 package struct FrameReader {
-    package private(set) var buffer = ByteBuffer()
+    package private(set) var bytes: [UInt8] = []
+    /// Bytes before this are used up.
+    private var start = 0
     private var remainingPreface: Int
-    /// The frame handed out last stays readable in `buffer` until the next one is asked for.
+    /// The frame handed out last stays readable in `bytes` until the next one is asked for.
     private var handedOutBytes = 0
     private let maximumFrameBytes = HTTP2Constant.defaultFrameBytes
 
@@ -14,34 +19,47 @@ package struct FrameReader {
         remainingPreface = expectsPreface ? HTTP2Constant.preface.count : 0
     }
 
+    /// Bytes that no frame was made of yet, the one handed out last included.
+    package var heldByteCount: Int { bytes.count - start }
+
     /// Adds received bytes. Ranges handed out before lose their meaning.
-    mutating func append(_ bytes: consuming ByteBuffer) {
+    mutating func append(_ received: ByteBuffer) {
         dropHandedOut()
-        if buffer.readableBytes == 0 {
-            buffer = bytes
-        } else {
-            buffer.discardReadBytes()
-            buffer.writeBuffer(&bytes)
+        received.withUnsafeReadableBytes { received in
+            if start == bytes.count {
+                bytes = Array(received)
+            } else {
+                bytes.removeSubrange(..<start)
+                bytes.append(contentsOf: received)
+            }
         }
+        start = 0
     }
 
-    /// Lets go of the received buffer when nothing of it is left, so that it can be used again.
+    /// Lets go of the memory when nothing is left in it: an idle connection holds none.
     mutating func releaseIfEmpty() {
-        if buffer.readableBytes == 0 { buffer = ByteBuffer() }
+        if heldByteCount == 0 { discardAll() }
     }
 
-    /// Drops everything, after the connection has failed.
+    /// Drops everything.
     mutating func discardAll() {
-        buffer = ByteBuffer()
+        bytes = []
+        start = 0
         handedOutBytes = 0
     }
 
     private mutating func dropHandedOut() {
-        buffer.moveReaderIndex(forwardBy: handedOutBytes)
+        start += handedOutBytes
         handedOutBytes = 0
     }
 
-    /// A complete frame: its header, and where its payload lies in `buffer`.
+    /// Four received bytes as one number, most significant first.
+    func word(at index: Int) -> UInt32 {
+        UInt32(bytes[index]) << 24 | UInt32(bytes[index + 1]) << 16
+            | UInt32(bytes[index + 2]) << 8 | UInt32(bytes[index + 3])
+    }
+
+    /// A complete frame: its header, and where its payload lies in `bytes`.
     struct Frame {
         var header: FrameHeader
         var payload: Range<Int>
@@ -53,38 +71,33 @@ package struct FrameReader {
         if remainingPreface > 0 {
             guard try readPreface() else { return nil }
         }
-        let start = buffer.readerIndex
-        guard buffer.readableBytes >= HTTP2Constant.frameHeaderBytes,
-            let lengthAndType = buffer.getInteger(at: start, as: UInt32.self),
-            let flags = buffer.getInteger(at: start + 4, as: UInt8.self),
-            let stream = buffer.getInteger(at: start + 5, as: UInt32.self)
-        else { return nil }
+        guard heldByteCount >= HTTP2Constant.frameHeaderBytes else { return nil }
+        let lengthAndType = word(at: start)
         let length = Int(lengthAndType >> 8)
         guard length <= maximumFrameBytes else {
             throw HTTP2ConnectionError(.frameSizeError, "frame larger than SETTINGS_MAX_FRAME_SIZE")
         }
         let payloadStart = start + HTTP2Constant.frameHeaderBytes
         let total = HTTP2Constant.frameHeaderBytes + length
-        guard buffer.readableBytes >= total else { return nil }
+        guard heldByteCount >= total else { return nil }
         handedOutBytes = total
         return Frame(
             header: FrameHeader(
-                length: length, type: UInt8(truncatingIfNeeded: lengthAndType), flags: flags,
-                streamID: stream & HTTP2Constant.maximumStreamID),
+                length: length, type: UInt8(truncatingIfNeeded: lengthAndType),
+                flags: bytes[start + 4],
+                streamID: word(at: start + 5) & HTTP2Constant.maximumStreamID),
             payload: payloadStart..<(payloadStart + length))
     }
 
     /// Compares as much of the preface as has come; true when it is complete.
     private mutating func readPreface() throws(HTTP2ConnectionError) -> Bool {
         let preface = HTTP2Constant.preface
-        let count = min(remainingPreface, buffer.readableBytes)
+        let count = min(remainingPreface, heldByteCount)
         let offset = preface.count - remainingPreface
-        let matches = buffer.readableBytesView.prefix(count)
-            .elementsEqual(preface[offset..<(offset + count)])
-        guard matches else {
+        guard bytes[start..<(start + count)] == preface[offset..<(offset + count)] else {
             throw HTTP2ConnectionError(.protocolError, "no HTTP/2 connection preface")
         }
-        buffer.moveReaderIndex(forwardBy: count)
+        start += count
         remainingPreface -= count
         return remainingPreface == 0
     }

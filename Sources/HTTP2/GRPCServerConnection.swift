@@ -13,7 +13,12 @@ public final class GRPCServerConnection {
     private var isFlushing = false
     private var isClosing = false
     /// What the service keeps for this connection.
-    public var attachment: AnyObject?
+    public var attachment: AnyObject? {
+        get { attached }
+        set { attached = newValue }
+    }
+    // Unchecked in this module only: hence the property above.
+    @exclusivity(unchecked) private var attached: AnyObject?
     /// Hands out events that came up while flushing.
     var dispatch: (() -> Void)?
 

@@ -32,27 +32,20 @@ package struct HeaderDecoder<Parsed> {
         self.parse = parse
     }
 
-    /// Decodes the block in `range` of the buffer. `opening` tells a stream's first block from its
+    /// Decodes the block in `range` of what was received. `opening` tells a stream's first block from its
     /// trailers. A failure leaves the compression state unusable and must end the connection.
     package mutating func decode(
-        _ buffer: ByteBuffer, _ range: Range<Int>, opening: Bool
+        _ received: [UInt8], _ range: Range<Int>, opening: Bool
     ) throws(HTTP2ConnectionError) -> Parsed {
         for place in remembered.indices
         where remembered[place].opening == opening
             && remembered[place].block.count == range.count
+            && Self.equal(received, range, remembered[place].block)
         {
-            // `range` lies within the readable bytes: it is a frame's payload that was received.
-            let isSame = buffer.withUnsafeReadableBytes { readable in
-                let start = range.lowerBound - buffer.readerIndex
-                return UnsafeRawBufferPointer(rebasing: readable[start..<(start + range.count)])
-                    .elementsEqual(remembered[place].block)
-            }
-            if isSame { return remembered[place].parsed }
+            return remembered[place].parsed
         }
-        guard var block = buffer.getSlice(at: range.lowerBound, length: range.count) else {
-            preconditionFailure("header block outside of the received bytes")
-        }
-        let bytes = Array(block.readableBytesView)
+        let bytes = Array(received[range])
+        var block = ByteBuffer(bytes: bytes)
         let fields: HPACKHeaders
         do {
             fields = try hpack.decodeHeaders(from: &block)
@@ -69,6 +62,16 @@ package struct HeaderDecoder<Parsed> {
             remember(Remembered(block: bytes, opening: opening, parsed: parsed))
         }
         return parsed
+    }
+
+    /// Whether the bytes in `range`, as many as the block has, are the block. By iterators this took
+    /// 35 instructions a byte.
+    private static func equal(_ received: [UInt8], _ range: Range<Int>, _ block: [UInt8]) -> Bool {
+        received[range].withUnsafeBufferPointer { received in
+            block.withUnsafeBufferPointer { block in
+                received.indices.allSatisfy { received[$0] == block[$0] }
+            }
+        }
     }
 
     private mutating func remember(_ entry: Remembered) {

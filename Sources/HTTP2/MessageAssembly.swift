@@ -1,5 +1,3 @@
-import NIOCore
-
 /// Why the bytes of a stream are not gRPC messages that we take.
 package enum MessageViolation: Equatable {
     /// The compressed flag is set.
@@ -39,13 +37,13 @@ package struct MessageAssembly {
         case violation(MessageViolation)
     }
 
-    /// Takes bytes from `range` of the buffer up to the end of one message and moves the range's
-    /// start behind them.
+    /// Takes bytes from `range` of what was received up to the end of one message and moves the
+    /// range's start behind them.
     package mutating func take(
-        from buffer: ByteBuffer, _ range: inout Range<Int>, maximumMessageBytes: Int
+        from received: [UInt8], _ range: inout Range<Int>, maximumMessageBytes: Int
     ) -> Taken {
         if prefixCount < HTTP2Constant.messagePrefixBytes {
-            takePrefix(from: buffer, &range)
+            takePrefix(from: received, &range)
             guard prefixCount == HTTP2Constant.messagePrefixBytes else { return .incomplete }
             switch Self.check(prefix: prefix, maximumMessageBytes: maximumMessageBytes) {
             case .length(let length): expectedBytes = length
@@ -53,35 +51,25 @@ package struct MessageAssembly {
             }
         }
         let count = min(expectedBytes - bytes.count, range.count)
+        let part = received[range.lowerBound..<(range.lowerBound + count)]
+        range = (range.lowerBound + count)..<range.upperBound
+        if count == expectedBytes {
+            prefix = 0
+            prefixCount = 0
+            return .message(Array(part))
+        }
         // Not reserved at once: an announced length costs the peer five bytes, real ones cost it
         // what they cost us.
-        if count == expectedBytes {
-            bytes = buffer.getBytes(at: range.lowerBound, length: count) ?? []
-        } else if count > 0 {
-            bytes.append(
-                contentsOf: buffer.viewBytes(at: range.lowerBound, length: count) ?? .init())
-        }
-        range = (range.lowerBound + count)..<range.upperBound
+        bytes.append(contentsOf: part)
         guard bytes.count == expectedBytes else { return .incomplete }
         let message = bytes
         self = MessageAssembly()
         return .message(message)
     }
 
-    private mutating func takePrefix(from buffer: ByteBuffer, _ range: inout Range<Int>) {
-        if prefixCount == 0, range.count >= HTTP2Constant.messagePrefixBytes,
-            let flag = buffer.getInteger(at: range.lowerBound, as: UInt8.self),
-            let length = buffer.getInteger(at: range.lowerBound + 1, as: UInt32.self)
-        {
-            prefix = UInt64(flag) << 32 | UInt64(length)
-            prefixCount = HTTP2Constant.messagePrefixBytes
-            range = (range.lowerBound + prefixCount)..<range.upperBound
-            return
-        }
-        while prefixCount < HTTP2Constant.messagePrefixBytes, let first = range.first,
-            let byte = buffer.getInteger(at: first, as: UInt8.self)
-        {
-            prefix = prefix << 8 | UInt64(byte)
+    private mutating func takePrefix(from received: [UInt8], _ range: inout Range<Int>) {
+        while prefixCount < HTTP2Constant.messagePrefixBytes, let first = range.first {
+            prefix = prefix << 8 | UInt64(received[first])
             prefixCount += 1
             range = (first + 1)..<range.upperBound
         }

@@ -68,9 +68,11 @@ struct Stream {
 /// spreads well; the factor is drawn per process, so that a peer cannot choose ids that collide.
 package struct StreamTable {
     private static let keptSlots = 1_024
-    private static let factor = UInt64.random(in: .min ... .max) | 1
+    private static let processFactor = UInt64.random(in: .min ... .max) | 1
 
     package private(set) var count = 0
+    /// A copy: each look at the static one asks whether it is there yet.
+    private let factor = Self.processFactor
     private var slots: [Stream] = []
     private var freeSlots: [Int] = []
     /// Slot number + 1, or 0. The size is a power of two and at least twice the count.
@@ -86,7 +88,7 @@ package struct StreamTable {
     }
 
     private func home(_ id: UInt32) -> Int {
-        Int(truncatingIfNeeded: (UInt64(id) &* Self.factor) >> shift)
+        Int(truncatingIfNeeded: (UInt64(id) &* factor) >> shift)
     }
 
     /// The slot of an open stream.
@@ -105,7 +107,7 @@ package struct StreamTable {
     mutating func insert(
         _ id: UInt32, sendWindow: SendWindow, receiveWindow: ReceiveWindow
     ) -> Int {
-        precondition(id != 0 && find(id) == nil, "stream inserted twice")
+        assert(id != 0 && find(id) == nil, "stream inserted twice")
         if (count + 1) * 2 > index.count { grow() }
         let slot: Int
         if let free = freeSlots.popLast() {

@@ -39,6 +39,7 @@ struct RangeReader {
         let target = try readRevision(request.revision)
         let range = KeyRange(key: request.key, rangeEnd: request.rangeEnd)
         let options = RangeOptions(request)
+        let keysOnly = request.keysOnly
         var versions: [KeyVersion] = []
         var count: Int64 = 0
         var visits = 0
@@ -64,7 +65,7 @@ struct RangeReader {
             count += 1
             if versions.count < options.fetchLimit && options.passes(version) {
                 versions.append(KeyVersion(version))
-                bytes += version.keyLength + (request.keysOnly ? 0 : version.valueLength)
+                bytes += version.keyLength + (keysOnly ? 0 : version.valueLength)
             }
             return true
         }
@@ -76,7 +77,7 @@ struct RangeReader {
             more = true
         }
         return RangeOutcome(
-            versions: versions, more: more, count: count, keysOnly: request.keysOnly,
+            versions: versions, more: more, count: count, keysOnly: keysOnly,
             revision: revision)
     }
 }
@@ -108,7 +109,7 @@ struct RangeOptions {
     /// Whether the response has the tree's order, or no key-values at all.
     let isStreamable: Bool
 
-    init(_ request: RangeRequest) {
+    init(_ request: borrowing RangeRequest) {
         func bounds(_ low: Int64, _ high: Int64) -> ClosedRange<Int64> {
             let lower = low == 0 ? Int64.min : low
             let upper = high == 0 ? Int64.max : high

@@ -30,7 +30,7 @@ struct MinHeap<Value: Comparable> {
         var parent = 0
         while true {
             var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2]
+            for child in (2 * parent + 1)...(2 * parent + 2)
             where child < items.count && precedes(child, least) {
                 least = child
             }

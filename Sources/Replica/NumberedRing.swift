@@ -28,7 +28,7 @@ public struct NumberedRing<Element> {
     }
 
     /// Adds an element under the next number, which it returns.
-    @inlinable public mutating func append(_ element: Element) -> UInt64 {
+    @inlinable public mutating func append(_ element: consuming Element) -> UInt64 {
         let number = end
         places.append(element)
         end &+= 1
@@ -48,7 +48,7 @@ public struct NumberedRing<Element> {
     }
 
     /// Adds an element under a number that nothing stands under.
-    @inlinable public mutating func insert(_ element: Element, at number: UInt64) {
+    @inlinable public mutating func insert(_ element: consuming Element, at number: UInt64) {
         let gap = number &- end
         if gap <= Self.widestGap {
             for _ in 0..<gap {
@@ -93,8 +93,7 @@ public struct NumberedRing<Element> {
             held -= 1
             return element
         }
-        guard let element = places[place] else { return nil }
-        places[place] = nil
+        guard let element = places[place].take() else { return nil }
         held -= 1
         while head < places.count, places[head] == nil { head += 1 }
         if head == places.count {

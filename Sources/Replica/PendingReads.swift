@@ -4,9 +4,8 @@ import RaftCore
 /// A read that waits until this member has caught up with the moment it came.
 struct PendingRead {
     enum Kind {
-        // Requests are large: to copy one costs more than to keep it apart.
-        indirect case range(RangeRequest)
-        indirect case txn(TxnRequest)
+        case range(Shared<RangeRequest>)
+        case txn(Shared<TxnRequest>)
         case leases
         case members
         case barrier
@@ -16,6 +15,13 @@ struct PendingRead {
     /// Whom to answer; nil for a lease call, which is answered by its own context.
     var request: RequestID?
     var kind: Kind
+}
+
+/// A value too large to be copied at each step of its way.
+final class Shared<Value> {
+    let value: Value
+
+    init(_ value: consuming Value) { self.value = value }
 }
 
 /// A lease call on its way through a leadership round.
@@ -68,7 +74,9 @@ struct PendingReads {
     /// Reads that wait.
     var count: Int { calls.count }
 
-    mutating func add(_ request: RequestID?, _ kind: PendingRead.Kind, deadline: CallDeadline) {
+    mutating func add(
+        _ request: RequestID?, _ kind: consuming PendingRead.Kind, deadline: CallDeadline
+    ) {
         let number = calls.add(PendingRead(request: request, kind: kind), deadline: deadline)
         if let request { numbers.insert(number, at: request) }
         fresh.append(number)

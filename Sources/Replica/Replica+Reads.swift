@@ -15,7 +15,7 @@ extension Replica {
         if range.serializable {
             serve(range, for: request.id)
         } else {
-            reads.add(request.id, .range(range), deadline: deadline(of: request))
+            reads.add(request.id, .range(Shared(consume range)), deadline: deadline(of: request))
         }
     }
 
@@ -71,8 +71,8 @@ extension Replica {
                 continue
             }
             switch read.kind {
-            case .range(let range): serve(range, for: request)
-            case .txn(let txn): serve(txn, for: request)
+            case .range(let range): serve(range.value, for: request)
+            case .txn(let txn): serve(txn.value, for: request)
             case .leases: respondLeases(request)
             case .members: respondMembers(request)
             case .barrier: effects.append(.respond(request, message: []))

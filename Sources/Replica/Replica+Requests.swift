@@ -89,7 +89,7 @@ extension Replica {
                 try Validation.check(txn, maximumOperations: limit)
             }
             if txn.isReadOnly {
-                reads.add(request.id, .txn(txn), deadline: deadline(of: request))
+                reads.add(request.id, .txn(Shared(txn)), deadline: deadline(of: request))
             } else {
                 propose(.txn, body, for: request)
             }

@@ -30,7 +30,7 @@ struct WaitingCalls<Call> {
     var numbers: [UInt64] { slots.numbers }
 
     /// Takes a call in and returns its number.
-    mutating func add(_ call: Call, deadline: CallDeadline) -> UInt64 {
+    mutating func add(_ call: consuming Call, deadline: CallDeadline) -> UInt64 {
         let number = slots.append(Slot(call: call, deadline: deadline))
         deadlines.push(deadline.time, number)
         return number

@@ -238,7 +238,7 @@ final class ServerHarness {
     var unsentBytes: Int { core.engine.unsentBytes }
     var assemblyBytes: Int { core.engine.assemblyBytes }
     var gatheredBytes: Int { core.engine.outbound.readableBytes }
-    var heldBytes: Int { core.engine.reader.buffer.readableBytes }
+    var heldBytes: Int { core.engine.reader.heldByteCount }
     var isShutDown: Bool { core.engine.isShutDown }
 
     @discardableResult

@@ -85,12 +85,12 @@ public struct MessageFramingTarget: FuzzTarget {
         while !rest.isEmpty {
             // What stands around the range must not be read.
             let part = rest.prefix(piece)
-            let buffer = ByteBuffer(bytes: [0, 0, 0, 0, 1] + part + [0, 0])
+            let received = [0, 0, 0, 0, 1] + part + [0, 0]
             var range = 5..<(5 + part.count)
             rest = rest.dropFirst(part.count)
             taking: while true {
                 switch assembly.take(
-                    from: buffer, &range, maximumMessageBytes: maximumMessageBytes)
+                    from: received, &range, maximumMessageBytes: maximumMessageBytes)
                 {
                 case .message(let message): reading.messages.append(message)
                 case .incomplete:
@@ -177,8 +177,7 @@ public struct HeaderBlockTarget: FuzzTarget {
         }
         return try Self.check(input) { block throws(HTTP2ConnectionError) in
             // In the middle of a larger buffer, as blocks are.
-            let buffer = ByteBuffer(bytes: [0xff] + block + [0xff])
-            return try ours.decode(buffer, 1..<(1 + block.count), opening: true)
+            return try ours.decode([0xff] + block + [0xff], 1..<(1 + block.count), opening: true)
         }
     }
 

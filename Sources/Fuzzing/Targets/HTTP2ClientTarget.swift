@@ -113,7 +113,7 @@ struct ClientDriver: ~Copyable {
 
     private func load(piece: Int, received: Int) -> ClientLoad {
         ClientLoad(
-            heldBytes: core.engine.reader.buffer.readableBytes - piece,
+            heldBytes: core.engine.reader.heldByteCount - piece,
             assemblyBytes: core.engine.assemblyBytes,
             streams: order.failure == nil ? core.engine.streams.count : order.openCount,
             openCalls: order.openCount, sentBytes: sent.byteCount, receivedBytes: received)

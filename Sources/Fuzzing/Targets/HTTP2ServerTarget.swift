@@ -213,7 +213,7 @@ struct ServerDriver: ~Copyable {
     private func load(piece: Int) -> ServerLoad {
         ServerLoad(
             assemblyBytes: core.engine.assemblyBytes,
-            heldBytes: core.engine.reader.buffer.readableBytes - piece,
+            heldBytes: core.engine.reader.heldByteCount - piece,
             openStreams: core.engine.streams.count, unsentBytes: core.engine.unsentBytes,
             dataBytes: sent.dataBytes, sentBytes: sent.byteCount, answerBytes: answerBytes,
             grantedBytes: grantedBytes, frameCount: frameCount)

@@ -28,7 +28,7 @@ final class ClientListener {
         self.health = health
         replica.outlets = ReplicaLoop.Outlets(
             respond: { request, result in
-                if !health.respond(request, result) { service.respond(request, result) }
+                if !service.respond(request, result) { health.respond(request, result) }
             },
             readRange: { service.read($0, $1, on: $2) },
             watchResponse: { service.watchResponse($0, $1) },

@@ -31,14 +31,13 @@ final class EtcdService: GRPCService {
         let stream: StreamID
         /// How long the client waits; nil if it didn't say.
         var timeoutMicroseconds: Microseconds?
-        /// A keep-alive stream stays open behind its answers.
-        var isStreaming = false
+        /// The keep-alive stream whose renewal this is; nil for a unary call.
+        var keepAlive: KeepAliveID?
         var stage = Stage.begun
     }
 
-    /// What a stream's tag holds: the method in its low byte, above it a watch stream's id, the id
-    /// of a unary call's request, or the microseconds that a keep-alive stream's client waits, 0 if
-    /// it didn't say.
+    /// What a stream's tag holds: the method in its low byte, above it the id of a unary call's
+    /// request, of a watch stream or of a keep-alive stream.
     private struct Tag {
         var method: RPCMethod
         var above: UInt64
@@ -55,15 +54,8 @@ final class EtcdService: GRPCService {
             self.init(method, number >> 8)
         }
 
-        static func timeout(nanoseconds: Int64?) -> UInt64 {
-            guard let nanoseconds else { return 0 }
-            return UInt64(max(nanoseconds / 1_000, 1))
-        }
-
-        /// An Int64 of nanoseconds is less than 2^54 microseconds, so that nothing is cut off.
+        /// Ids are counted, so that nothing is cut off.
         var number: UInt64 { above << 8 | UInt64(method.rawValue) }
-
-        var timeoutMicroseconds: Microseconds? { above == 0 ? nil : above }
     }
 
     private struct WatchStream {
@@ -72,18 +64,26 @@ final class EtcdService: GRPCService {
         var isPaused = false
     }
 
+    private typealias KeepAliveID = UInt64
+
+    private struct KeepAliveStream {
+        /// How long the client waits for each answer; nil if it didn't say.
+        var timeoutMicroseconds: Microseconds?
+        /// Renewals that wait, in the order in which they came.
+        var renewals: [RequestID] = []
+        /// The client has said all, but may be owed answers.
+        var hasEnded = false
+    }
+
     private final class Session {
         let connection: GRPCServerConnection
-        /// Renewals that wait, by keep-alive stream.
-        var renewals: [StreamID: Set<RequestID>] = [:]
         var watches: [StreamID: WatchStreamID] = [:]
         /// Bytes that waited when they were last looked at.
         var unsentBytes = 0
+        // As in `calls`.
         /// Streams whose client wants to be told when there is no leader, with their tags.
-        var leaderBound: [StreamID: Tag] = [:]
-        /// Keep-alive streams whose client has said all, but is owed answers.
-        var endedKeepAlives: Set<StreamID> = []
-        var isDirty = false
+        @exclusivity(unchecked) var leaderBound: [StreamID: Tag] = [:]
+        @exclusivity(unchecked) var isDirty = false
 
         /// The stream of a unary call is over. Most connections have none that asked for a leader.
         func forgetUnary(_ stream: StreamID) {
@@ -92,10 +92,8 @@ final class EtcdService: GRPCService {
 
         /// The stream is over.
         func forget(_ stream: StreamID) {
-            renewals[stream] = nil
             watches[stream] = nil
             leaderBound[stream] = nil
-            endedKeepAlives.remove(stream)
         }
 
         init(_ connection: GRPCServerConnection) { self.connection = connection }
@@ -110,6 +108,7 @@ final class EtcdService: GRPCService {
     // Accesses end with their statements and so can't overlap; to check that at run time took 80
     // instructions for each.
     @exclusivity(unchecked) private var calls = NumberedRing<Call>(firstNumber: 1)
+    @exclusivity(unchecked) private var keepAlives = NumberedRing<KeepAliveStream>(firstNumber: 1)
     @exclusivity(unchecked) private var submittedCount = 0
     private var watches: [WatchStreamID: WatchStream] = [:]
     private var dirty: [Session] = []
@@ -211,21 +210,21 @@ final class EtcdService: GRPCService {
     private func begin(
         _ kind: ServedCall, _ stream: StreamID, _ head: RequestHead, of session: Session
     ) -> UInt64 {
-        let timeout = Tag.timeout(nanoseconds: head.timeoutNanoseconds)
+        let timeout = head.timeoutNanoseconds.map { Microseconds(max($0 / 1_000, 1)) }
         switch kind {
         case .replica:
             let id = replica.newRequestID()
             calls.insert(
-                Call(
-                    session: session, stream: stream,
-                    timeoutMicroseconds: timeout == 0 ? nil : timeout), at: id)
+                Call(session: session, stream: stream, timeoutMicroseconds: timeout), at: id)
             return id
         case .watch:
             let id = replica.newWatchStreamID()
             watches[id] = WatchStream(connection: session.connection, stream: stream)
             session.watches[stream] = id
             return id
-        case .keepAlive, .status, .defragment, .snapshot: return timeout
+        case .keepAlive:
+            return keepAlives.append(KeepAliveStream(timeoutMicroseconds: timeout))
+        case .status, .defragment, .snapshot: return 0
         }
     }
 
@@ -237,8 +236,8 @@ final class EtcdService: GRPCService {
         guard let call = ServedCall(tag.method) else { return }
         switch call {
         case .replica(let kind):
-            return submit(kind, message, request: tag.above, stream: stream, on: connection)
-        case .keepAlive: renew(message, tag, stream: stream, of: session(of: connection))
+            return submit(kind, message, request: tag.above)
+        case .keepAlive: renew(message, on: tag.above, stream, of: session(of: connection))
         case .watch: replica.submit(.watch(tag.above, message))
         case .status:
             session(of: connection).forget(stream)
@@ -251,38 +250,44 @@ final class EtcdService: GRPCService {
         if isLast { requestEnded(stream, tag: tag.number, on: connection) }
     }
 
-    private func submit(
-        _ kind: ClientRequest.Kind, _ message: [UInt8], request: RequestID, stream: StreamID,
-        on connection: GRPCServerConnection
-    ) {
+    private func submit(_ kind: ClientRequest.Kind, _ message: [UInt8], request: RequestID) {
         // A unary call has one message; what a client sends behind it isn't looked at.
-        guard let call = calls[request], call.stage == .begun else { return }
+        var isFirst = false
+        var timeout: Microseconds?
+        calls.update(request) { call in
+            guard call.stage == .begun else { return }
+            isFirst = true
+            timeout = call.timeoutMicroseconds
+            call.stage = .submitted
+        }
+        guard isFirst else { return }
+        submittedCount += 1
         guard message.count <= maxRequestBytes else {
             let detail = """
                 the request has \(message.count) bytes, --max-request-bytes allows \(maxRequestBytes)
                 """
-            forget(request)
-            call.session.forgetUnary(stream)
-            return fail(stream, RequestFailure(.requestTooLarge, detail: detail), on: connection)
+            _ = respond(request, .failure(RequestFailure(.requestTooLarge, detail: detail)))
+            return
         }
-        calls.update(request) { $0.stage = .submitted }
-        submittedCount += 1
         replica.submit(
-            ClientRequest(
-                id: request, kind: kind, body: message,
-                timeoutMicroseconds: call.timeoutMicroseconds))
+            ClientRequest(id: request, kind: kind, body: message, timeoutMicroseconds: timeout))
     }
 
-    private func renew(_ message: [UInt8], _ tag: Tag, stream: StreamID, of session: Session) {
+    private func renew(
+        _ message: [UInt8], on keepAlive: KeepAliveID, _ stream: StreamID, of session: Session
+    ) {
         let id = replica.newRequestID()
+        var timeout: Microseconds?
+        keepAlives.update(keepAlive) {
+            $0.renewals.append(id)
+            timeout = $0.timeoutMicroseconds
+        }
         calls.insert(
-            Call(session: session, stream: stream, isStreaming: true, stage: .submitted), at: id)
+            Call(session: session, stream: stream, keepAlive: keepAlive, stage: .submitted), at: id)
         submittedCount += 1
-        session.renewals[stream, default: []].insert(id)
         replica.submit(
             ClientRequest(
-                id: id, kind: .leaseKeepAlive, body: message,
-                timeoutMicroseconds: tag.timeoutMicroseconds))
+                id: id, kind: .leaseKeepAlive, body: message, timeoutMicroseconds: timeout))
     }
 
     /// The client has said all it will. Unary calls are answered by their message; streams end
@@ -296,13 +301,8 @@ final class EtcdService: GRPCService {
             session(of: connection).forget(stream)
             connection.finish(stream, .ok)
         case .keepAlive:
-            let session = session(of: connection)
-            if session.renewals[stream]?.isEmpty ?? true {
-                session.forget(stream)
-                connection.finish(stream, .ok)
-            } else {
-                session.endedKeepAlives.insert(stream)
-            }
+            keepAlives.update(tag.above) { $0.hasEnded = true }
+            finishIfAnswered(tag.above, stream, of: session(of: connection))
         case .replica:
             // Without a message there is nothing to answer; a stream that was answered is gone.
             guard let call = calls[tag.above], call.stage == .begun else { return }
@@ -323,7 +323,8 @@ final class EtcdService: GRPCService {
     private func giveUp(_ stream: StreamID, _ tag: Tag, of session: Session) {
         switch ServedCall(tag.method) {
         case .replica: forget(tag.above)
-        case .keepAlive: for request in session.renewals[stream] ?? [] { forget(request) }
+        case .keepAlive:
+            for request in keepAlives.remove(tag.above)?.renewals ?? [] { forget(request) }
         case .watch: closeWatch(tag.above)
         case .status, .defragment, .snapshot, nil: break
         }
@@ -346,13 +347,13 @@ final class EtcdService: GRPCService {
 
     // MARK: - Answers
 
-    /// Takes the replica's answer to a call.
-    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
-        guard let call = calls.remove(request) else { return }
+    /// Takes the replica's answer to a call; false if none of these waits for it.
+    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) -> Bool {
+        guard let call = calls.remove(request) else { return false }
         submittedCount -= 1
         let session = call.session
-        if call.isStreaming {
-            respond(request, result, onKeepAlive: call.stream, of: session)
+        if let keepAlive = call.keepAlive {
+            respond(request, result, on: keepAlive, call.stream, of: session)
         } else {
             session.forgetUnary(call.stream)
             switch result {
@@ -361,6 +362,7 @@ final class EtcdService: GRPCService {
             }
         }
         markDirty(session)
+        return true
     }
 
     /// Takes the replica's answer to a range that is too large to be read at once.
@@ -388,22 +390,35 @@ final class EtcdService: GRPCService {
 
     private func respond(
         _ request: RequestID, _ result: Result<[UInt8], RequestFailure>,
-        onKeepAlive stream: StreamID, of session: Session
+        on keepAlive: KeepAliveID, _ stream: StreamID, of session: Session
     ) {
-        session.renewals[stream]?.remove(request)
+        keepAlives.update(keepAlive) { keepAlive in
+            // Nearly always the first: answers come in the order of the questions.
+            if let place = keepAlive.renewals.firstIndex(of: request) {
+                keepAlive.renewals.remove(at: place)
+            }
+        }
         switch result {
         case .success(let message):
             session.connection.sendMessage(stream, message)
-            guard session.endedKeepAlives.contains(stream),
-                session.renewals[stream]?.isEmpty ?? true
-            else { return }
-            session.forget(stream)
-            session.connection.finish(stream, .ok)
+            finishIfAnswered(keepAlive, stream, of: session)
         case .failure(let failure):
-            for other in session.renewals[stream] ?? [] { forget(other) }
+            giveUp(stream, Tag(.leaseKeepAlive, keepAlive), of: session)
             session.forget(stream)
             fail(stream, failure, on: session.connection)
         }
+    }
+
+    /// Ends a keep-alive stream whose client has said all and is owed nothing.
+    private func finishIfAnswered(
+        _ id: KeepAliveID, _ stream: StreamID, of session: Session
+    ) {
+        guard let keepAlive = keepAlives[id], keepAlive.hasEnded, keepAlive.renewals.isEmpty else {
+            return
+        }
+        _ = keepAlives.remove(id)
+        session.forget(stream)
+        session.connection.finish(stream, .ok)
     }
 
     /// Takes a message for a watch stream; a client that doesn't read makes the stream pause.

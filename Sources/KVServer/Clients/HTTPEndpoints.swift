@@ -101,13 +101,12 @@ final class HealthCheck {
         replica.submit(ClientRequest(id: id, kind: .barrier, body: []))
     }
 
-    /// Takes an answer; false when it isn't one of these checks'.
-    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) -> Bool {
-        guard let callback = waiting.removeValue(forKey: request) else { return false }
+    /// Takes an answer, if it is one of these checks'.
+    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
+        guard let callback = waiting.removeValue(forKey: request) else { return }
         switch result {
         case .success: callback(nil)
         case .failure(let failure): callback(failure.error.message)
         }
-        return true
     }
 }

@@ -100,7 +100,7 @@ final class ReplicaLoop: @unchecked Sendable {
     }
 
     /// Takes a call; all calls of one turn of the loop make one batch.
-    func submit(_ request: ClientRequest) {
+    func submit(_ request: consuming ClientRequest) {
         requests.append(request)
         scheduleTurn()
     }
