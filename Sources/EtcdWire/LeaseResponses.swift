@@ -23,13 +23,16 @@ public enum LeaseRevokeResponse {
 /// `etcdserverpb.LeaseKeepAliveResponse`.
 public enum LeaseKeepAliveResponse {
     /// Appends the message; `ttl` in seconds, 0 when the lease is gone.
-    @inlinable
     public static func append(
         _ header: ResponseHeader, id: Int64, ttl: Int64, to out: inout [UInt8]
     ) {
-        header.appendField(to: &out)
-        WireWriter.appendInt64(2, id, to: &out)
-        WireWriter.appendInt64(3, ttl, to: &out)
+        let size =
+            header.fieldSize + WireWriter.int64Size(2, id) + WireWriter.int64Size(3, ttl)
+        FieldRoom.append(byteCount: size, to: &out) { room in
+            header.writeField(to: &room)
+            room.write(2, id)
+            room.write(3, ttl)
+        }
     }
 }
 

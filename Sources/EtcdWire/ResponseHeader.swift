@@ -34,14 +34,16 @@ public struct ResponseHeader: Equatable, Sendable {
     /// Appends the header as field 1, which it is in every response. So it is written in one piece: 40
     /// bytes appended one by one took 1,560 instructions, a twentieth of a whole put.
     public func appendField(to out: inout [UInt8]) {
-        let size = encodedSize
-        let total = WireWriter.presentBytesSize(1, count: size)
-        FieldRoom.append(byteCount: total, to: &out) { room in
-            room.writeHead(1, size: size)
-            room.write(1, clusterID)
-            room.write(2, memberID)
-            room.write(3, revision)
-            room.write(4, raftTerm)
-        }
+        FieldRoom.append(byteCount: fieldSize, to: &out) { room in writeField(to: &room) }
+    }
+
+    /// The same where more follows in one piece with it.
+    @inline(__always)
+    func writeField(to room: inout FieldRoom) {
+        room.writeHead(1, size: encodedSize)
+        room.write(1, clusterID)
+        room.write(2, memberID)
+        room.write(3, revision)
+        room.write(4, raftTerm)
     }
 }

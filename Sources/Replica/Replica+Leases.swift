@@ -257,27 +257,29 @@ extension Replica {
 
     private mutating func serveLeaseAnswer(_ context: UInt64) {
         guard let pending = leaseCalls.remove(context), let answer = pending.answer else { return }
-        var message: [UInt8] = []
-        let lease = pending.call.lease
+        let alive: (secondsLeft: Int64, granted: Int64)?
         switch answer.outcome {
-        case .alive(let secondsLeft, let granted, _):
-            message = header()
-            WireWriter.appendInt64(2, lease, to: &message)
-            WireWriter.appendInt64(3, secondsLeft, to: &message)
-            if pending.call.purpose == .query {
-                WireWriter.appendInt64(4, granted, to: &message)
-                if pending.wantsKeys {
-                    for key in store.keys(ofLease: lease) {
-                        WireWriter.appendPresentBytes(5, key.key[...], to: &message)
+        case .alive(let secondsLeft, let granted, _): alive = (secondsLeft, granted)
+        case .gone: alive = nil
+        case .notLeader: return
+        }
+        let lease = pending.call.lease
+        var message: [UInt8] = []
+        switch pending.call.purpose {
+        case .renew:
+            LeaseKeepAliveResponse.append(
+                responseHeader, id: lease, ttl: alive?.secondsLeft ?? 0, to: &message)
+        case .query:
+            LeaseTimeToLiveResponse.append(
+                responseHeader, id: lease, ttl: alive?.secondsLeft ?? -1,
+                grantedTTL: alive?.granted ?? 0, to: &message)
+            if alive != nil, pending.wantsKeys {
+                for key in store.keys(ofLease: lease) {
+                    key.key.withUnsafeBytes {
+                        LeaseTimeToLiveResponse.appendKey($0, to: &message)
                     }
                 }
             }
-        case .gone:
-            message = header()
-            WireWriter.appendInt64(2, lease, to: &message)
-            // A renewal of a lease that is gone answers 0, a query −1.
-            if pending.call.purpose == .query { WireWriter.appendInt64(3, -1, to: &message) }
-        case .notLeader: return
         }
         effects.append(.respond(pending.request, message: message))
     }
@@ -291,11 +293,10 @@ extension Replica {
     }
 
     mutating func respondLeases(_ request: RequestID) {
-        var message = header()
+        var message: [UInt8] = []
+        LeaseLeasesResponse.append(responseHeader, to: &message)
         for lease in store.allLeases() {
-            WireWriter.appendMessageHead(
-                2, size: WireWriter.int64Size(1, lease.id), to: &message)
-            WireWriter.appendInt64(1, lease.id, to: &message)
+            LeaseLeasesResponse.appendLease(id: lease.id, to: &message)
         }
         effects.append(.respond(request, message: message))
     }
