@@ -113,7 +113,7 @@ final class GRPCClientHandler: ChannelDuplexHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        if context.channel.isWritable {
+        if core.engine.isWritable {
             context.read()
         } else {
             holdsRead = true
@@ -353,7 +353,6 @@ final class GRPCClientHandler: ChannelDuplexHandler {
             let bytes = core.engine.takeOutbound()
             context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
             core.engine.recycleOutbound(bytes)
-            core.engine.isWritable = context.channel.isWritable
         } while true
         isFlushing = false
         if !core.engine.drained.isEmpty { dispatchEvents() }

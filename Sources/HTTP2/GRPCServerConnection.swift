@@ -137,12 +137,11 @@ public final class GRPCServerConnection {
         while true {
             core.engine.pump()
             guard core.engine.outbound.readableBytes > 0 else { return }
-            // The write may call back into this object (writability, errors), so the core is not
-            // held during it.
+            // The write may call back into this object (errors, and writability as soon as it
+            // changes), so the core is not held during it.
             let bytes = core.engine.takeOutbound()
             context.writeAndFlush(NIOAny(bytes), promise: nil)
             core.engine.recycleOutbound(bytes)
-            core.engine.isWritable = context.channel.isWritable
         }
     }
 

@@ -83,7 +83,7 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
 
     /// Reads only while the socket takes what we write.
     public func read(context: ChannelHandlerContext) {
-        if context.channel.isWritable {
+        if connection.core.engine.isWritable {
             context.read()
         } else {
             holdsRead = true
