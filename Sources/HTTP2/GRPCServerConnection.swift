@@ -17,7 +17,7 @@ public final class GRPCServerConnection {
         get { attached }
         set { attached = newValue }
     }
-    // Unchecked in this module only: hence the property above.
+    // Accesses from other modules would be checked in spite of the attribute: hence the property.
     @exclusivity(unchecked) private var attached: AnyObject?
     /// Hands out events that came up while flushing.
     var dispatch: (() -> Void)?

@@ -32,8 +32,9 @@ package struct HeaderDecoder<Parsed> {
         self.parse = parse
     }
 
-    /// Decodes the block in `range` of what was received. `opening` tells a stream's first block from its
-    /// trailers. A failure leaves the compression state unusable and must end the connection.
+    /// Decodes the block in `range` of what was received. `opening` tells a stream's first block
+    /// from its trailers. A failure leaves the compression state unusable and must end the
+    /// connection.
     package mutating func decode(
         _ received: [UInt8], _ range: Range<Int>, opening: Bool
     ) throws(HTTP2ConnectionError) -> Parsed {

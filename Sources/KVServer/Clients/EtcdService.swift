@@ -69,8 +69,8 @@ final class EtcdService: GRPCService {
     private struct KeepAliveStream {
         /// How long the client waits for each answer; nil if it didn't say.
         var timeoutMicroseconds: Microseconds?
-        /// Renewals that wait, in the order in which they came.
-        var renewals: [RequestID] = []
+        /// Renewals that aren't answered.
+        var owedCount = 0
         /// The client has said all, but may be owed answers.
         var hasEnded = false
     }
@@ -80,9 +80,9 @@ final class EtcdService: GRPCService {
         var watches: [StreamID: WatchStreamID] = [:]
         /// Bytes that waited when they were last looked at.
         var unsentBytes = 0
-        // As in `calls`.
         /// Streams whose client wants to be told when there is no leader, with their tags.
         @exclusivity(unchecked) var leaderBound: [StreamID: Tag] = [:]
+        // Unchecked for the same reason as `calls`.
         @exclusivity(unchecked) var isDirty = false
 
         /// The stream of a unary call is over. Most connections have none that asked for a leader.
@@ -279,7 +279,7 @@ final class EtcdService: GRPCService {
         let id = replica.newRequestID()
         var timeout: Microseconds?
         keepAlives.update(keepAlive) {
-            $0.renewals.append(id)
+            $0.owedCount += 1
             timeout = $0.timeoutMicroseconds
         }
         calls.insert(
@@ -323,8 +323,8 @@ final class EtcdService: GRPCService {
     private func giveUp(_ stream: StreamID, _ tag: Tag, of session: Session) {
         switch ServedCall(tag.method) {
         case .replica: forget(tag.above)
-        case .keepAlive:
-            for request in keepAlives.remove(tag.above)?.renewals ?? [] { forget(request) }
+        // Answers to its renewals find it gone.
+        case .keepAlive: _ = keepAlives.remove(tag.above)
         case .watch: closeWatch(tag.above)
         case .status, .defragment, .snapshot, nil: break
         }
@@ -353,7 +353,7 @@ final class EtcdService: GRPCService {
         submittedCount -= 1
         let session = call.session
         if let keepAlive = call.keepAlive {
-            respond(request, result, on: keepAlive, call.stream, of: session)
+            respond(result, on: keepAlive, call.stream, of: session)
         } else {
             session.forgetUnary(call.stream)
             switch result {
@@ -389,15 +389,11 @@ final class EtcdService: GRPCService {
     }
 
     private func respond(
-        _ request: RequestID, _ result: Result<[UInt8], RequestFailure>,
+        _ result: Result<[UInt8], RequestFailure>,
         on keepAlive: KeepAliveID, _ stream: StreamID, of session: Session
     ) {
-        keepAlives.update(keepAlive) { keepAlive in
-            // Nearly always the first: answers come in the order of the questions.
-            if let place = keepAlive.renewals.firstIndex(of: request) {
-                keepAlive.renewals.remove(at: place)
-            }
-        }
+        guard keepAlives[keepAlive] != nil else { return }
+        keepAlives.update(keepAlive) { $0.owedCount -= 1 }
         switch result {
         case .success(let message):
             session.connection.sendMessage(stream, message)
@@ -413,7 +409,7 @@ final class EtcdService: GRPCService {
     private func finishIfAnswered(
         _ id: KeepAliveID, _ stream: StreamID, of session: Session
     ) {
-        guard let keepAlive = keepAlives[id], keepAlive.hasEnded, keepAlive.renewals.isEmpty else {
+        guard let keepAlive = keepAlives[id], keepAlive.hasEnded, keepAlive.owedCount == 0 else {
             return
         }
         _ = keepAlives.remove(id)

@@ -56,50 +56,17 @@ struct ImportCommand: AsyncParsableCommand {
     /// - Returns: what was written.
     private func write(_ plan: ImportPlan, _ client: KVClient) async -> [ImportPlan.Change] {
         var written: [ImportPlan.Change] = []
-        var progress = ProgressLine(total: plan.changes.count, what: "keys written")
+        var progress = ProgressLine()
         let writer = ImportWriter(client, timeout: globals.commandTimeout.duration)
         await writer.write(plan) { change, failure in
             if let failure {
                 progress.interrupt { Output.complain(failure) }
             } else {
                 written.append(change)
-                progress.step()
+                progress.show("\(written.count) of \(plan.changes.count) keys written")
             }
         }
         progress.finish()
         return written
-    }
-}
-
-/// A line on the terminal that counts.
-struct ProgressLine {
-    private let total: Int
-    private let what: String
-    private let isShown = Output.isTerminal(2)
-    private var done = 0
-
-    init(total: Int, what: String) {
-        self.total = total
-        self.what = what
-    }
-
-    mutating func step() {
-        done += 1
-        draw()
-    }
-
-    /// Writes something else in between.
-    func interrupt(_ body: () -> Void) {
-        if isShown { Output.hint("\r\u{1b}[K") }
-        body()
-        draw()
-    }
-
-    func finish() {
-        if isShown { Output.hint("\r\u{1b}[K") }
-    }
-
-    private func draw() {
-        if isShown { Output.hint("\r\(done) of \(total) \(what)") }
     }
 }

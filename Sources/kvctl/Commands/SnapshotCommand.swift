@@ -25,7 +25,7 @@ struct SnapshotCommand: AsyncParsableCommand {
             for index in client.endpoints.indices {
                 let aside = try AsideFile(file)
                 do {
-                    _ = try await client.snapshot(at: index) { try aside.write($0) }
+                    try await Self.download(from: index, client, to: aside)
                 } catch {
                     let isLast = index == client.endpoints.count - 1
                     guard !isLast, let failure = error as? KVClientError, failure.mayPass else {
@@ -37,6 +37,21 @@ struct SnapshotCommand: AsyncParsableCommand {
                 try aside.commit(isSynced: true)
                 Output.write("Snapshot saved at \(file)\n")
                 return
+            }
+        }
+
+        private static func download(
+            from index: Int, _ client: KVClient, to aside: AsideFile
+        ) async throws {
+            var progress = ProgressLine()
+            defer { progress.finish() }
+            // Behind a snapshot that the member writes for itself this takes seconds.
+            progress.show("waiting for \(client.endpoints[index]) to give out its state")
+            var byteCount = 0
+            _ = try await client.snapshot(at: index) { bytes in
+                try aside.write(bytes)
+                byteCount += bytes.count
+                progress.show("\(byteCount >> 20) MiB received")
             }
         }
     }

@@ -103,6 +103,13 @@ terminal.wait_for("done")
 terminal.type("\x03")
 assert terminal.end() == INTERRUPTED, terminal.seen
 
+# A snapshot: what it waits for is shown, and taken away again.
+with tempfile.TemporaryDirectory() as folder:
+    terminal = Terminal("snapshot", "save", folder + "/state")
+    terminal.wait_for("waiting for %s" % ENDPOINT.split("//")[-1])
+    assert terminal.end() == 0, terminal.seen
+    assert terminal.seen.endswith("\r\x1b[KSnapshot saved at %s/state\r\n" % folder), terminal.seen
+
 # A lease that is renewed.
 lease = kvctl("lease", "grant", "60").split()[1]
 terminal = Terminal("lease", "keep-alive", lease)
