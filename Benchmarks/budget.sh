@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Where the processor's time for one put goes, by step and member, as samples of `perf` tell.
+#   Benchmarks/budget.sh                  64 connections × 16 streams
+#   Benchmarks/budget.sh --connections 8 --streams 16 --requests 100000
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+Scripts/install-packages.sh /usr/include/lz4frame.h=liblz4-dev h2load=nghttp2-client perf=linux-perf
+mkdir -p .build-compare
+for product in kvserver kvload; do
+    echo "building $product"
+    swift build -c release --product "$product" >.build-compare/build.log 2>&1 ||
+        { tail -20 .build-compare/build.log; exit 1; }
+done
+
+cd Benchmarks
+exec python3 -m compare.budget --root .. "$@"
