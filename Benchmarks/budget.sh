@@ -6,12 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 Scripts/install-packages.sh /usr/include/lz4frame.h=liblz4-dev h2load=nghttp2-client perf=linux-perf
-mkdir -p .build-compare
-for product in kvserver kvload; do
-    echo "building $product"
-    swift build -c release --product "$product" >.build-compare/build.log 2>&1 ||
-        { tail -20 .build-compare/build.log; exit 1; }
-done
+Benchmarks/build-tools.sh
 
 cd Benchmarks
 exec python3 -m compare.budget --root .. "$@"

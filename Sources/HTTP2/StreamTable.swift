@@ -107,7 +107,7 @@ package struct StreamTable {
     mutating func insert(
         _ id: UInt32, sendWindow: SendWindow, receiveWindow: ReceiveWindow
     ) -> Int {
-        assert(id != 0 && find(id) == nil, "stream inserted twice")
+        precondition(id != 0 && find(id) == nil, "stream inserted twice")
         if (count + 1) * 2 > index.count { grow() }
         let slot: Int
         if let free = freeSlots.popLast() {

@@ -29,30 +29,33 @@ struct KeepAliveStreamTests {
         }
     }
 
-    @Test("a client that has said all is given every answer and then the end, by each member")
-    func saidAll() async throws {
+    /// Does the same with a client of each of three members, and a lease of its own.
+    private static func atEachMember(
+        _ body: (RawClient, _ lease: Int64) async throws -> Void
+    ) async throws {
         let cluster = try ProcessCluster(size: 3)
         try cluster.startAll()
         try await cluster.waitUntilServing()
         for port in cluster.clientPorts {
             let client = try await RawClient.connect(port: port)
-            let lease = try await client.grantLease(seconds: Self.seconds)
+            try await body(client, try await client.grantLease(seconds: seconds))
+            await client.connection.close()
+        }
+    }
+
+    @Test("a client that has said all is given every answer and then the end, by each member")
+    func saidAll() async throws {
+        try await Self.atEachMember { client, lease in
             let stream = try await Self.open(client, renewing: lease)
             stream.finishSending()
             try await Self.expectAnswers(stream, of: lease)
             #expect(try await stream.receive() == nil)
-            await client.connection.close()
         }
     }
 
     @Test("one that is given up in the middle disturbs no other stream of its connection")
     func givenUp() async throws {
-        let cluster = try ProcessCluster(size: 3)
-        try cluster.startAll()
-        try await cluster.waitUntilServing()
-        for port in cluster.clientPorts {
-            let client = try await RawClient.connect(port: port)
-            let lease = try await client.grantLease(seconds: Self.seconds)
+        try await Self.atEachMember { client, lease in
             let lost = try await Self.open(client, renewing: lease)
             let kept = try await Self.open(client, renewing: lease)
             lost.cancel()
@@ -60,7 +63,6 @@ struct KeepAliveStreamTests {
             kept.finishSending()
             #expect(try await kept.receive() == nil)
             #expect(try await client.put("k", "v") > 0)
-            await client.connection.close()
         }
     }
 
