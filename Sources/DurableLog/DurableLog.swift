@@ -15,8 +15,8 @@
 //
 //  What it doesn't do
 //  - It doesn't know what entries mean; their bytes and the configuration are opaque.
-//  - It doesn't recycle segments: a fresh, zeroed file is prepared ahead of need instead, and a
-//    frame of an earlier life can't turn up in it.
+//  - It doesn't clear a segment that is used again: what an earlier life left there has lower
+//    numbers and another checksum, see `LogRecovery`.
 //
 //  docs/storage-format.md describes every byte.
 
@@ -26,6 +26,9 @@ public struct DurableLogSettings: Equatable, Sendable {
     public var segmentByteCount = 16 << 20
     /// Size beyond which a batch takes no further record.
     public var maxBatchPayloadBytes = 4 << 20
+    /// How many segments that nothing needs any more are kept to become the next ones: as many as
+    /// usually lie between two snapshots. A restart reads them, for it can't know that they are empty.
+    public var maxReadySegments = 4
 
     /// The defaults.
     public init() {}
@@ -100,7 +103,7 @@ public enum LogOutput: Equatable, Sendable {
 public struct DurableLog: ~Copyable {
     private enum Purpose {
         case batch(removableThrough: UInt64?)
-        case createSegment(number: UInt64)
+        case prepareSegment(number: UInt64)
         case removeSegments
         case read(request: UInt64, range: ClosedRange<UInt64>, expected: [BatchLocation])
     }
@@ -140,8 +143,13 @@ public struct DurableLog: ~Copyable {
     /// What the next batch says is synced: everything before it, or, in the first one after a
     /// restart, everything before the batch that it says again.
     private var previousEnd: (segment: UInt64, offset: Int)
-    private var readySegment: UInt64?
-    private var isCreatingSegment = false
+    /// Prepared and not yet begun, ascending.
+    private var ready: [UInt64] = []
+    private var isPreparingSegment = false
+    /// Nothing needs them any more; they become the next ones. Ascending, and below all others.
+    private var spares: [UInt64] = []
+    /// Files from here on were made by this run, with the size that its settings say.
+    private let firstOwnSegment: UInt64
     private var nextBatchNumber: UInt64
     private var locations: BatchIndex
 
@@ -174,6 +182,7 @@ public struct DurableLog: ~Copyable {
         self.writtenBase = recovered.base
         self.commitIndex = recovered.commitIndex
         self.segment = recovered.tail.segment
+        self.firstOwnSegment = recovered.tail.segment + 1
         self.offset = recovered.tail.offset
         self.previousEnd = (recovered.tail.provenSegment, recovered.tail.provenOffset)
         self.nextBatchNumber = recovered.tail.nextBatchNumber
@@ -351,7 +360,7 @@ public struct DurableLog: ~Copyable {
 
     /// Takes out what the log wants done since the last call.
     public mutating func drain(into sink: inout [LogOutput]) {
-        startSegmentCreation()
+        prepareSegmentIfNeeded()
         startWriting()
         sink.append(contentsOf: outputs)
         outputs.removeAll(keepingCapacity: true)
@@ -383,12 +392,12 @@ public struct DurableLog: ~Copyable {
         switch purpose {
         case .batch(let removableThrough):
             isWriting = false
-            if let removableThrough { removeSegments(through: removableThrough) }
+            if let removableThrough { releaseSegments(through: removableThrough) }
             for token in writingTokens { outputs.append(.durable(token: token)) }
             writingTokens.removeAll(keepingCapacity: true)
-        case .createSegment(let number):
-            isCreatingSegment = false
-            readySegment = number
+        case .prepareSegment(let number):
+            isPreparingSegment = false
+            ready.append(number)
         case .removeSegments:
             break
         case .read(let request, let range, let expected):
@@ -438,33 +447,43 @@ public struct DurableLog: ~Copyable {
         outputs.append(.perform(operation))
     }
 
-    private mutating func startSegmentCreation() {
-        guard failure == nil, readySegment == nil, !isCreatingSegment else { return }
-        isCreatingSegment = true
-        let number = segment + 1
+    /// Sees to it that a segment is ready before the log needs one.
+    private mutating func prepareSegmentIfNeeded() {
+        guard failure == nil, !isPreparingSegment else { return }
+        let number = (ready.last ?? segment) + 1
         let file = SegmentName.file(number)
+        let taken: DiskStep
+        if !spares.isEmpty {
+            taken = .rename(file: SegmentName.file(spares.removeFirst()), to: file)
+        } else if ready.isEmpty {
+            taken = .create(file: file, byteCount: settings.segmentByteCount)
+        } else {
+            return
+        }
         let header = SegmentHeader(
             number: number, epoch: epoch, identity: identity,
             byteCount: UInt64(settings.segmentByteCount)
         ).encoded()
-        // The header is synced before the first batch exists: should that one's sync fail, the one
-        // that says it again must still be found behind it.
+        isPreparingSegment = true
+        // The name is durable before the header changes: a crash could bring a spare's old name back,
+        // and with it a segment that says it is another one. The header is synced before the first
+        // batch exists: should that one's sync fail, the one that says it again must still be found
+        // behind it.
         begin(
             [
-                .create(file: file, byteCount: settings.segmentByteCount),
-                .write(file: file, offset: 0, bytes: header), .sync(file: file), .syncDirectory,
-            ], lane: .background, purpose: .createSegment(number: number))
+                taken, .syncDirectory, .write(file: file, offset: 0, bytes: header),
+                .sync(file: file),
+            ], lane: .background, purpose: .prepareSegment(number: number))
     }
 
     private mutating func startWriting() {
         guard failure == nil, !isWriting, !queue.isEmpty else { return }
         if offset + queue[0].frame.byteCount > settings.segmentByteCount {
-            guard let next = readySegment else { return }  // Its creation is under way.
-            segment = next
+            guard !ready.isEmpty else { return }  // Its preparation is under way.
+            segment = ready.removeFirst()
             offset = LogFormat.sectorByteCount
-            readySegment = nil
             queue[0].frame.prependState(vote: writtenVote, base: writtenBase)
-            startSegmentCreation()
+            prepareSegmentIfNeeded()
         }
         writeFirst()
     }
@@ -501,13 +520,20 @@ public struct DurableLog: ~Copyable {
             purpose: .batch(removableThrough: batch.removableThrough))
     }
 
-    /// Removes segments whose entries all lie at or before `index`, now that the base that makes
-    /// them unnecessary is on disk.
-    private mutating func removeSegments(through index: UInt64) {
-        let removable = locations.removeSegments(through: index, keeping: segment)
+    /// Lets go of segments whose entries all lie at or before `index`, now that the base that makes
+    /// them unnecessary is on disk. Some become the next ones: writing a file of zeroes for each
+    /// took as much of the disk as the log itself.
+    private mutating func releaseSegments(through index: UInt64) {
+        let released = locations.removeSegments(through: index, keeping: segment)
+        spares += released.filter { $0 >= firstOwnSegment }
+        let wanted = settings.maxReadySegments - ready.count - (isPreparingSegment ? 1 : 0)
+        let surplus = spares.prefix(max(0, spares.count - wanted))
+        spares.removeFirst(surplus.count)
+        let removable = released.filter { $0 < firstOwnSegment } + surplus
         guard !removable.isEmpty else { return }
         begin(
-            // In order, each for good: a crash between them must not leave a gap.
+            // In order, each for good: a crash between them must not leave a gap. Spares leave the
+            // same end one after the other, in the same lane.
             removable.flatMap { [.remove(file: SegmentName.file($0)), .syncDirectory] },
             lane: .background, purpose: .removeSegments)
     }

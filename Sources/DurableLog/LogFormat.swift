@@ -248,6 +248,14 @@ struct BatchFrame {
 
     struct MalformedRecord: Error {}
 
+    /// The number in what looks like a batch's header, unverified; nil if it doesn't look like one.
+    static func batchNumber(in buffer: [UInt8], at offset: Int) -> UInt64? {
+        guard buffer.count - offset >= LogFormat.batchHeaderByteCount,
+            buffer.loadInteger(UInt32.self, at: offset) == LogFormat.batchMagic
+        else { return nil }
+        return buffer.loadInteger(UInt64.self, at: offset + 8)
+    }
+
     /// The frame at an offset of a segment's bytes, or nil if there is none that verifies.
     static func parse(_ buffer: [UInt8], at offset: Int, seed: UInt32) -> Parsed? {
         let header = LogFormat.batchHeaderByteCount

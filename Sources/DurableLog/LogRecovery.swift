@@ -153,6 +153,8 @@ private struct Scan {
     private var proven: (segment: UInt64, offset: Int) = (0, 0)
     /// Where something that didn't verify begins, if nothing good was found behind it so far.
     private var suspect: (segment: UInt64, offset: Int)?
+    /// Sectors from the last good batch to the segment at hand.
+    private var passedSectors = 0
     private var tornTail: String?
 
     init(identity: DirectoryIdentity) { self.identity = identity }
@@ -178,6 +180,11 @@ private struct Scan {
                 throw .foreign(
                     file: file, reason: "the segment belongs to another member or directory")
             }
+            if header.number < number {
+                // It was about to be used again, under a new name.
+                try expectNoBatch(in: number, bytes: bytes)
+                return .blank
+            }
             guard header.number == number, number <= LogFormat.maxNumber else {
                 throw .corrupt(
                     file: file, offset: 0, reason: "it says it is segment \(header.number)")
@@ -193,6 +200,7 @@ private struct Scan {
         while let next = nextBatch(in: bytes, of: header, from: offset, seed: seed) {
             // The segment before this one ended early only to make room.
             suspect = nil
+            passedSectors = 0
             let batch = next.batch
             offset = next.offset
             try take(batch, in: bytes, segment: number, offset: offset)
@@ -216,11 +224,23 @@ private struct Scan {
     }
 
     /// The first batch at the start of a sector, from an offset on, of which a condition holds.
+    ///
+    /// What a segment's earlier life left there has lower numbers. Each batch takes a sector at
+    /// least, so none can have a number beyond the sectors that were passed; bytes that a client
+    /// made to look like the beginnings of batches aren't summed up, a segment's length for each.
     private func firstBatch(
         in bytes: [UInt8], from first: Int, seed: UInt32,
         where isWanted: (BatchFrame.Parsed) -> Bool
     ) -> (batch: BatchFrame.Parsed, offset: Int)? {
+        var sectors = passedSectors
         for offset in stride(from: first, to: bytes.count, by: LogFormat.sectorByteCount) {
+            defer { sectors += 1 }
+            guard let number = BatchFrame.batchNumber(in: bytes, at: offset) else { continue }
+            if let expected = nextBatchNumber,
+                number < expected || number - expected > UInt64(sectors)
+            {
+                continue
+            }
             if let batch = BatchFrame.parse(bytes, at: offset, seed: seed), isWanted(batch) {
                 return (batch, offset)
             }
@@ -250,17 +270,18 @@ private struct Scan {
     ) throws(LogError) {
         suspect = (number, offset)
         try expectNothing(in: number, bytes: bytes, from: offset)
-        let remainder = bytes[offset..<min(bytes.count, offset + LogFormat.sectorByteCount)]
-        if remainder.contains(where: { $0 != 0 }) {
+        // What doesn't begin as the next batch would was left by an earlier life of the segment.
+        if let found = BatchFrame.batchNumber(in: bytes, at: offset), found == nextBatchNumber {
             tornTail = "\(SegmentName.file(number)) at byte \(offset)"
         }
     }
 
     /// A header that doesn't verify is torn if the segment is still empty. Any valid frame behind it
     /// proves that it was synced, and has rotted.
-    private func expectNoBatch(in number: UInt64, bytes: [UInt8]) throws(LogError) {
+    private mutating func expectNoBatch(in number: UInt64, bytes: [UInt8]) throws(LogError) {
         let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
         guard let found = firstBatch(in: bytes, from: 0, seed: seed, where: { _ in true }) else {
+            passedSectors += bytes.count / LogFormat.sectorByteCount
             return
         }
         throw .corrupt(
@@ -272,14 +293,17 @@ private struct Scan {
     }
 
     /// Any valid frame here proves that what came before it was synced, and is damaged.
-    func expectNothing(
+    mutating func expectNothing(
         in number: UInt64, bytes: [UInt8], from first: Int = 0
     ) throws(LogError) {
         let seed = LogFormat.seed(segment: number, directory: identity.directoryID)
         let found = firstBatch(in: bytes, from: first, seed: seed) {
             $0.epoch >= epoch && claims($0)
         }
-        guard let found else { return }
+        guard let found else {
+            passedSectors += (bytes.count - first) / LogFormat.sectorByteCount
+            return
+        }
         let place = suspect ?? (number, first)
         throw .corrupt(
             file: SegmentName.file(place.segment), offset: place.offset,

@@ -321,10 +321,13 @@ struct ReadBackTests {
                 .init(entries: [entry(index, size: 900)]), token: index, commitIndex: 0)
             driver.settle()
         }
-        let before = try driver.disk.list().count
+        let before = try driver.disk.list()
         driver.log.compact(to: LogBase(index: 50, term: 1, chain: 3, configuration: [4]))
         driver.settle()
-        #expect(try driver.disk.list().count < before)
+        let kept = try driver.disk.list()
+        #expect(kept.filter(before.contains).count < before.count)
+        // Some of what isn't needed any more is used again, under a later name.
+        #expect(kept.count <= 2 + smallSettings.maxReadySegments)
         var after = driver.disk
         let reopened = try LogRecovery.open(&after, identity: testIdentity)
         #expect(reopened.base == LogBase(index: 50, term: 1, chain: 3, configuration: [4]))
@@ -360,11 +363,11 @@ struct ReadBackTests {
         let reopened = try LogRecovery.open(&after, identity: testIdentity)
         #expect(reopened.entries == (18...45).map { entry($0, size: 900) })
         // Once it is, the segments go.
-        let count = try driver.disk.list().count
+        let before = try driver.disk.list()
         driver.settle()
         driver.log.compact(to: LogBase(index: 95, term: 2, chain: 9, configuration: [4]))
         driver.settle()
-        #expect(try driver.disk.list().count < count)
+        #expect(try driver.disk.list().filter(before.contains).count < before.count)
     }
 
     @Test("the last batch may vanish after a restart: the next one says it again")

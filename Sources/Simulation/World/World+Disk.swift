@@ -16,13 +16,21 @@ extension World {
         if phase == .faults, lane == 0, scenario.disk.slowMember == member.position {
             delay = min(delay * scenario.disk.slowFactor, Self.slowestMicroseconds)
         }
-        if phase == .faults, case .remove? = member.lanes[lane][0].steps.first {
+        if phase == .faults, takesAFileAway(member.lanes[lane][0]) {
             delay = min(delay * scenario.disk.removalFactor, Self.slowestMicroseconds)
         }
         if lane == 0, member.diskStallsUntil > now + delay {
             delay = member.diskStallsUntil - now
         }
         schedule(.disk(member: member.position, boot: member.boot, lane: lane), in: delay)
+    }
+
+    /// Whether an operation takes files away that may still be wanted.
+    private func takesAFileAway(_ operation: DiskOperation) -> Bool {
+        switch operation.steps.first {
+        case .remove, .rename: true
+        case .create, .write, .sync, .read, .syncDirectory, nil: false
+        }
     }
 
     /// What a slow disk takes for an operation at most.
