@@ -24,7 +24,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
         .target(name: "CCRC32C"),
-        .systemLibrary(name: "CMalloc"),
+        .target(name: "CJemalloc", linkerSettings: [.linkedLibrary("jemalloc")]),
         .target(name: "RaftCore"),
         .target(
             name: "EtcdMessages",
@@ -56,7 +56,7 @@ let package = Package(
         .executableTarget(
             name: "KVServer",
             dependencies: [
-                "CMalloc", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
+                "CJemalloc", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),

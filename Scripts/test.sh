@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 Scripts/install-packages.sh \
-    /usr/include/lz4frame.h=liblz4-dev etcdctl=etcd-client h2load=nghttp2-client
+    /usr/include/lz4frame.h=liblz4-dev /usr/include/jemalloc/jemalloc.h=libjemalloc-dev \
+    etcdctl=etcd-client h2load=nghttp2-client
 
 # The foreign Python clients live in an environment of their own.
 venv=.build/test-venv

@@ -32,6 +32,7 @@ public struct SnapshotEncoder: ~Copyable {
     /// last.
     public mutating func next(maxBytes: Int) -> [UInt8]? {
         var out: [UInt8] = []
+        out.reserveCapacity(maxBytes)
         while out.isEmpty || out.count + SnapshotFormat.blockBytes <= maxBytes {
             guard appendBlock(to: &out) else { break }
         }

@@ -49,6 +49,14 @@ struct StartupTests {
         #expect(result.errors.contains(text), "\(result.errors)")
     }
 
+    @Test("which allocator answers")
+    func allocator() async throws {
+        let cluster = try ProcessCluster(size: 1)
+        try cluster.startAll()
+        try await cluster.waitUntilServing()
+        #expect(cluster.log(0).contains("allocator=\"jemalloc 5."))
+    }
+
     @Test("a port in use")
     func port() async throws {
         let cluster = try ProcessCluster(size: 1)

@@ -15,7 +15,6 @@ enum Server {
 
     /// Serves until SIGTERM or SIGINT, or until the member can't go on.
     static func run(_ configuration: ServerConfiguration, logger: Logger) throws(StartupError) {
-        Allocator.prepare()
         signal(SIGPIPE, SIG_IGN)
         let lock = try DirectoryLock(directory: configuration.dataDirectory)
         let applyRecord = try ApplyRecord(directory: configuration.dataDirectory)
@@ -44,6 +43,7 @@ enum Server {
                 "id": "\(String(recovered.identity.memberID, radix: 16))",
                 "cluster": "\(String(recovered.identity.clusterID, radix: 16))",
                 "version": "\(Version.martlet)",
+                "allocator": "\(Allocator.description)",
             ])
         let signals = SignalWatch(signals: [SIGTERM, SIGINT]) { number in
             logger.info("stopping", metadata: ["signal": "\(number)"])
