@@ -24,6 +24,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
         .target(name: "CCRC32C"),
+        .target(name: "CAsyncIO"),
         .target(name: "CJemalloc", linkerSettings: [.linkedLibrary("jemalloc")]),
         .target(name: "RaftCore"),
         .target(
@@ -56,7 +57,7 @@ let package = Package(
         .executableTarget(
             name: "KVServer",
             dependencies: [
-                "CJemalloc", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
+                "CAsyncIO", "CJemalloc", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),

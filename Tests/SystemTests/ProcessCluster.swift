@@ -18,8 +18,9 @@ final class ProcessCluster {
             .appendingPathComponent(name)
     }
 
-    init(size: Int, extraArguments: [String] = []) throws {
-        folder = FileManager.default.temporaryDirectory
+    /// - Parameter parent: where the folder is made; the system's place for temporary files if nil.
+    init(size: Int, in parent: URL? = nil, extraArguments: [String] = []) throws {
+        folder = (parent ?? FileManager.default.temporaryDirectory)
             .appendingPathComponent("martlet-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let ports = try Self.freePorts(2 * size)

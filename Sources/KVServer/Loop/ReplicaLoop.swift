@@ -25,7 +25,7 @@ final class ReplicaLoop: @unchecked Sendable {
     let loop: EventLoop
     private var replica: Replica
     private let peers: PeerNetwork
-    private let logDisk: DiskThread
+    private let logWriter: LogWriter
     /// Prepares segments, reads entries back and pieces of snapshots: short work that the log may wait
     /// for.
     private let backgroundDisk: DiskThread
@@ -53,13 +53,13 @@ final class ReplicaLoop: @unchecked Sendable {
         recovered: RecoveredReplica, configuration: ServerConfiguration,
         attributes: MemberAttributes, boot: UInt64, seed: UInt64, applyRecord: ApplyRecord,
         peers: PeerNetwork,
-        logDisk: DiskThread, backgroundDisk: DiskThread, snapshotDisk: DiskThread, loop: EventLoop,
+        logWriter: LogWriter, backgroundDisk: DiskThread, snapshotDisk: DiskThread, loop: EventLoop,
         logger: Logger,
         stop: @escaping (ReplicaFailure) -> Void
     ) {
         self.loop = loop
         self.peers = peers
-        self.logDisk = logDisk
+        self.logWriter = logWriter
         self.backgroundDisk = backgroundDisk
         self.snapshotDisk = snapshotDisk
         self.logger = logger
@@ -190,10 +190,13 @@ final class ReplicaLoop: @unchecked Sendable {
     }
 
     private func perform(_ operation: DiskOperation) {
-        let disk = operation.lane == .log ? logDisk : backgroundDisk
-        disk.submit { disk in
-            let completion = operation.perform(on: &disk)
-            self.loop.execute { self.submit(.diskCompleted(completion)) }
+        switch operation.lane {
+        case .log: logWriter.perform(operation)
+        case .background:
+            backgroundDisk.submit { disk in
+                let completion = operation.perform(on: &disk)
+                self.loop.execute { self.submit(.diskCompleted(completion)) }
+            }
         }
     }
 

@@ -15,7 +15,7 @@ final class Node: @unchecked Sendable {
     private let loop: EventLoop
     private let logger: Logger
     private let exit: ExitCode
-    private let logDisk: DiskThread
+    private let logWriter: LogWriter
     private let backgroundDisk: DiskThread
     private let snapshotDisk: DiskThread
     private let peers: PeerNetwork
@@ -35,7 +35,7 @@ final class Node: @unchecked Sendable {
         self.logger = logger
         self.exit = exit
         let directory = configuration.dataDirectory
-        logDisk = DiskThread(directory: directory)
+        logWriter = LogWriter(directory: directory, loop: loop, logger: logger)
         backgroundDisk = DiskThread(directory: directory)
         snapshotDisk = DiskThread(directory: directory, isBulk: true)
         var generator = SystemRandomNumberGenerator()
@@ -51,8 +51,8 @@ final class Node: @unchecked Sendable {
                 clientURLs: configuration.advertiseClients,
                 directoryID: identity.directoryID.bytes),
             boot: boot, seed: generator.next(), applyRecord: applyRecord, peers: peers,
-            logDisk: logDisk,
-            backgroundDisk: backgroundDisk, snapshotDisk: snapshotDisk, loop: loop, logger: logger
+            logWriter: logWriter, backgroundDisk: backgroundDisk,
+            snapshotDisk: snapshotDisk, loop: loop, logger: logger
         ) { failure in
             logger.critical("stopping: \(failure)")
             exit.set(1)
@@ -61,6 +61,7 @@ final class Node: @unchecked Sendable {
             replica: replica, configuration: configuration, loop: loop, logger: logger)
         let replica = replica
         peers.deliver = { event in replica.submit(event) }
+        logWriter.completed = { completion in replica.submit(.diskCompleted(completion)) }
     }
 
     /// Listens and joins the cluster.
@@ -92,7 +93,7 @@ final class Node: @unchecked Sendable {
         }
         clients.close()
         peers.close()
-        logDisk.close()
+        logWriter.close()
         backgroundDisk.close()
         snapshotDisk.close()
         logger.info("stopped")

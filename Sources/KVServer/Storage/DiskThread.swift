@@ -4,12 +4,17 @@ typealias DiskThread = WorkThread<PosixDisk>
 extension WorkThread where State == PosixDisk {
     /// A thread for the files of a directory.
     ///
-    /// - Parameter isBulk: whether it writes so much that others would suffer: it stands back behind
-    ///   threads that clients wait for, and rests after each sync.
-    convenience init(directory: String, isBulk: Bool = false) {
+    /// - Parameters:
+    ///   - isBulk: whether it writes so much that others would suffer: it stands back behind threads
+    ///     that clients wait for, and rests after each sync.
+    ///   - writesDirectly: see `PosixDisk`.
+    convenience init(directory: String, isBulk: Bool = false, writesDirectly: Bool = false) {
         self.init(
             niceness: isBulk ? Node.bulkNiceness : 0,
-            makeState: { PosixDisk(directory: directory, restsAfterSync: isBulk) },
+            makeState: {
+                PosixDisk(
+                    directory: directory, restsAfterSync: isBulk, writesDirectly: writesDirectly)
+            },
             finish: { $0.closeAll() })
     }
 }
