@@ -8,8 +8,8 @@
 //  - A token completes only when its records, and all before them, are on the platters.
 //  - One stream holds entries, term and vote, truncations and the log's base, in the order they
 //    were decided; a prefix of the stream is what survives a crash.
-//  - At most one batch is unsynced at any time, and a sector that was synced is never rewritten. So
-//    a torn tail can be told from corruption: a tear has no valid frame behind it.
+//  - At most one batch is unsynced at any time, and a sector that was synced isn't rewritten before
+//    nothing needs its segment. So a torn tail can be told from corruption: a tear has no valid frame behind it.
 //  - Any error of a write or a sync ends the log for good: after a failed `fsync` the kernel may
 //    have dropped the data and marked the pages clean.
 //
@@ -148,7 +148,7 @@ public struct DurableLog: ~Copyable {
     private var isPreparingSegment = false
     /// Nothing needs them any more; they become the next ones. Ascending, and below all others.
     private var spares: [UInt64] = []
-    /// Files from here on were made by this run, with the size that its settings say.
+    /// Segments from here on were begun by this run; they have the size that its settings say.
     private let firstOwnSegment: UInt64
     private var nextBatchNumber: UInt64
     private var locations: BatchIndex
@@ -449,17 +449,13 @@ public struct DurableLog: ~Copyable {
 
     /// Sees to it that a segment is ready before the log needs one.
     private mutating func prepareSegmentIfNeeded() {
-        guard failure == nil, !isPreparingSegment else { return }
+        guard failure == nil, !isPreparingSegment, ready.isEmpty || !spares.isEmpty else { return }
         let number = (ready.last ?? segment) + 1
         let file = SegmentName.file(number)
-        let taken: DiskStep
-        if !spares.isEmpty {
-            taken = .rename(file: SegmentName.file(spares.removeFirst()), to: file)
-        } else if ready.isEmpty {
-            taken = .create(file: file, byteCount: settings.segmentByteCount)
-        } else {
-            return
-        }
+        let source: DiskStep =
+            spares.isEmpty
+            ? .create(file: file, byteCount: settings.segmentByteCount)
+            : .rename(file: SegmentName.file(spares.removeFirst()), to: file)
         let header = SegmentHeader(
             number: number, epoch: epoch, identity: identity,
             byteCount: UInt64(settings.segmentByteCount)
@@ -471,7 +467,7 @@ public struct DurableLog: ~Copyable {
         // behind it.
         begin(
             [
-                taken, .syncDirectory, .write(file: file, offset: 0, bytes: header),
+                source, .syncDirectory, .write(file: file, offset: 0, bytes: header),
                 .sync(file: file),
             ], lane: .background, purpose: .prepareSegment(number: number))
     }

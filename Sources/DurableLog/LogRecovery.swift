@@ -225,9 +225,10 @@ private struct Scan {
 
     /// The first batch at the start of a sector, from an offset on, of which a condition holds.
     ///
-    /// What a segment's earlier life left there has lower numbers. Each batch takes a sector at
-    /// least, so none can have a number beyond the sectors that were passed; bytes that a client
-    /// made to look like the beginnings of batches aren't summed up, a segment's length for each.
+    /// What a segment's earlier life left there has lower numbers, and isn't summed up. Each batch
+    /// takes a sector at least, so none can have a number beyond the sectors that were passed: a
+    /// client that stores what looks like the beginnings of batches has to guess numbers that come
+    /// up at a restart, and makes that slower at most.
     private func firstBatch(
         in bytes: [UInt8], from first: Int, seed: UInt32,
         where isWanted: (BatchFrame.Parsed) -> Bool

@@ -7,8 +7,8 @@ import DurableLog
     import Musl
 #endif
 
-/// The files of one data directory, through plain system calls. Each thread has its own value: file
-/// descriptors are kept open per value and never shared.
+/// The files of one data directory, through plain system calls. Each thread has its own value, and
+/// file descriptors are kept open per value.
 struct PosixDisk: Disk {
     /// Where memory for direct writes begins: on what every device is content with.
     static let directAlignment = 4_096
@@ -148,9 +148,9 @@ struct PosixDisk: Disk {
     }
 
     mutating func create(_ file: String, byteCount: Int) throws(DiskError) {
-        forget(file)
-        if unlink(path(file)) != 0, errno != ENOENT { throw failure("remove", file) }
+        // Emptied, not removed: the name may stand between others, and a log has no gaps.
         let descriptor = try descriptor(file, creating: true)
+        guard ftruncate(descriptor, 0) == 0 else { throw failure("truncate", file) }
         // Writing the zeroes, not only reserving the space, makes later syncs cheaper: no block is
         // left to be allocated or marked as written.
         let zeroes = [UInt8](repeating: 0, count: min(byteCount, 1 << 20))
