@@ -12,7 +12,7 @@ from . import clusters, h2load
 
 # A sample belongs to the first step that one of its stack's functions matches.
 STEPS = [
-    ("write and sync on the disk's thread", r"PosixDisk|fdatasync|pwrite"),
+    ("write and sync: hand to the kernel, or the thread", r"LogWriter|PosixDisk|fdatasync|pwrite"),
     ("client: cut into frames, headers, message", r"GRPCServerHandler"),
     ("client: one write for a connection's answers", r"GRPCServerConnection\.flush"),
     ("client: find the call, three frames", r"EtcdService\.respond"),
