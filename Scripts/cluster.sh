@@ -53,12 +53,14 @@ bin() { echo "$root/.build/release"; }
 
 # A process is ours if the pid file names its pid and its start time: pids are used again.
 start_time() {
-    local stat
+    local stat threads=("/proc/$1/task/"*)
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     stat=${stat##*) }
     # shellcheck disable=SC2086
     set -- $stat
-    [ "$1" != Z ] || return 1 # It ended; nobody has asked for its exit code yet.
+    # It ended, and nobody has asked for its exit code yet. While it has other threads, it is still
+    # ending, and its sockets may be open.
+    if [ "$1" = Z ] && [ ${#threads[@]} -le 1 ]; then return 1; fi
     echo "${20}"
 }
 running_pid() {
