@@ -6,8 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-Scripts/install-packages.sh /usr/include/lz4frame.h=liblz4-dev \
-    /usr/include/jemalloc/jemalloc.h=libjemalloc-dev h2load=nghttp2-client
+Scripts/install-packages.sh h2load=nghttp2-client
 
 venv=.build-compare/venv
 if [ ! -x "$venv/bin/etcd" ]; then

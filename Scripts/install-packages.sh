@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing: as root without questions; otherwise it prints the line to run and exits with 2.
-#   Scripts/install-packages.sh [--log FILE] NEED=PACKAGE...
+# Installs what is missing of what a build needs and of what is named: as root without questions; otherwise it prints the line to run and exits with 2.
+#   Scripts/install-packages.sh [--log FILE] [NEED=PACKAGE...]
 # NEED is a command, or a file with its whole path. FILE gets all that apt-get says; without it, its errors only are shown.
 # Needs bash and coreutils.
 set -euo pipefail
@@ -11,8 +11,9 @@ if [ "${1:-}" = --log ]; then
     shift 2
 fi
 
+build=(/usr/include/lz4frame.h=liblz4-dev /usr/include/jemalloc/jemalloc.h=libjemalloc-dev)
 packages=()
-for pair in "$@"; do
+for pair in "${build[@]}" "$@"; do
     need=${pair%%=*}
     case $need in
     /*) [ -e "$need" ] || packages+=("${pair#*=}") ;;

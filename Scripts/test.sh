@@ -4,9 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-Scripts/install-packages.sh \
-    /usr/include/lz4frame.h=liblz4-dev /usr/include/jemalloc/jemalloc.h=libjemalloc-dev \
-    etcdctl=etcd-client h2load=nghttp2-client
+Scripts/install-packages.sh etcdctl=etcd-client h2load=nghttp2-client
 
 # The foreign Python clients live in an environment of their own.
 venv=.build/test-venv

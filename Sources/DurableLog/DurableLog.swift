@@ -9,7 +9,8 @@
 //  - One stream holds entries, term and vote, truncations and the log's base, in the order they
 //    were decided; a prefix of the stream is what survives a crash.
 //  - At most one batch is unsynced at any time, and a sector that was synced isn't rewritten before
-//    nothing needs its segment. So a torn tail can be told from corruption: a tear has no valid frame behind it.
+//    nothing needs its segment. So a torn tail can be told from corruption: a tear has no valid
+//    frame behind it.
 //  - Any error of a write or a sync ends the log for good: after a failed `fsync` the kernel may
 //    have dropped the data and marked the pages clean.
 //

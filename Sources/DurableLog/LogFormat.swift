@@ -27,10 +27,10 @@ enum LogFormat {
 }
 
 /// Names of segment files: `log-` and sixteen hexadecimal digits.
-enum SegmentName {
+package enum SegmentName {
     private static let prefix = "log-"
 
-    static func file(_ number: UInt64) -> String {
+    package static func file(_ number: UInt64) -> String {
         let digits = String(number, radix: 16)
         return prefix + String(repeating: "0", count: 16 - digits.count) + digits
     }
