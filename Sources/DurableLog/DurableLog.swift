@@ -122,6 +122,15 @@ public struct DurableLog: ~Copyable {
         /// What was known to be committed when its last record was queued. A later value may
         /// speak of entries that a later batch has yet to put in place of this one's.
         var commitIndex: UInt64 = 0
+
+        // Here, so that the batch is changed where it stands: read and written by parts in a queue
+        // it is copied for each entry.
+        mutating func append(_ entry: LogEntry) {
+            frame.append(entry: entry)
+            let first = entries?.lowerBound ?? entry.index
+            entries = min(first, entry.index)...entry.index
+            highestEntry = max(highestEntry, entry.index)
+        }
     }
 
     private static var maxExpectedBatchByteCount: Int { 256 << 10 }
@@ -322,11 +331,7 @@ public struct DurableLog: ~Copyable {
 
     private mutating func append(_ entry: LogEntry) {
         openBatchIfNeeded()
-        let last = queue.count - 1
-        queue[last].frame.append(entry: entry)
-        let first = queue[last].entries?.lowerBound ?? entry.index
-        queue[last].entries = min(first, entry.index)...entry.index
-        queue[last].highestEntry = max(queue[last].highestEntry, entry.index)
+        queue[queue.count - 1].append(entry)
     }
 
     private mutating func finishAppend(token: UInt64) {

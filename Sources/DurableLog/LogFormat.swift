@@ -157,16 +157,24 @@ struct BatchFrame {
     }
 
     mutating func append(entry: LogEntry) {
-        // One piece of 21 bytes: four cost 300 instructions more.
-        withUnsafeTemporaryAllocation(byteCount: 21, alignment: 8) { head in
-            head[0] = Tag.entry
-            head.storeBytes(of: entry.index.littleEndian, toByteOffset: 1, as: UInt64.self)
-            head.storeBytes(of: entry.term.littleEndian, toByteOffset: 9, as: UInt64.self)
-            head.storeBytes(
-                of: UInt32(entry.bytes.count).littleEndian, toByteOffset: 17, as: UInt32.self)
-            bytes.append(contentsOf: head)
+        // In one piece: five cost 400 instructions more.
+        let head = 21
+        bytes.append(addingCapacity: head + entry.bytes.count) { span in
+            span.withUnsafeMutableBufferPointer { buffer, count in
+                // As much room as was asked for, and all of it is written.
+                let room = UnsafeMutableRawBufferPointer(buffer)
+                room[0] = Tag.entry
+                room.storeBytes(of: entry.index.littleEndian, toByteOffset: 1, as: UInt64.self)
+                room.storeBytes(of: entry.term.littleEndian, toByteOffset: 9, as: UInt64.self)
+                room.storeBytes(
+                    of: UInt32(entry.bytes.count).littleEndian, toByteOffset: 17, as: UInt32.self)
+                entry.bytes.withUnsafeBytes { content in
+                    UnsafeMutableRawBufferPointer(rebasing: room[head...])
+                        .copyMemory(from: content)
+                }
+                count = head + entry.bytes.count
+            }
         }
-        bytes.append(contentsOf: entry.bytes)
     }
 
     mutating func append(compaction base: LogBase) { append(base, tag: Tag.compaction) }

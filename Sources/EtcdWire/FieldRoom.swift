@@ -77,6 +77,11 @@ struct FieldRoom {
     mutating func write(_ field: UInt8, _ bytes: UnsafeRawBufferPointer) {
         guard !bytes.isEmpty else { return }
         writeHead(field, size: bytes.count)
+        write(encoded: bytes)
+    }
+
+    /// Bytes that are fields already, or the content of one whose head was written.
+    mutating func write(encoded bytes: UnsafeRawBufferPointer) {
         precondition(room.count - end >= bytes.count, "the message was measured wrong")
         // In bounds by the precondition; the array's new room doesn't overlap with anything.
         UnsafeMutableRawBufferPointer(rebasing: room[end...]).copyMemory(from: bytes)

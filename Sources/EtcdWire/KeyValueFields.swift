@@ -58,13 +58,7 @@ extension WireWriter {
         let size = keyValueSize(keyCount: key.count, valueCount: value.count, numbers)
         let total = presentBytesSize(UInt32(field), count: size)
         FieldRoom.append(byteCount: total, to: &out) { room in
-            room.writeHead(field, size: size)
-            room.write(1, key)
-            room.write(2, numbers.createRevision)
-            room.write(3, numbers.modRevision)
-            room.write(4, numbers.version)
-            room.write(5, value)
-            room.write(6, numbers.lease)
+            room.writeKeyValue(field, size: size, key: key, value: value, numbers)
         }
     }
 
@@ -78,5 +72,22 @@ extension WireWriter {
                 appendKeyValue(field, key: key, value: value, keyValue.numbers, to: &out)
             }
         }
+    }
+}
+
+extension FieldRoom {
+    /// A `mvccpb.KeyValue` of this size as the given field.
+    @inline(__always)
+    mutating func writeKeyValue(
+        _ field: UInt8, size: Int, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+        _ numbers: KeyValueNumbers
+    ) {
+        writeHead(field, size: size)
+        write(1, key)
+        write(2, numbers.createRevision)
+        write(3, numbers.modRevision)
+        write(4, numbers.version)
+        write(5, value)
+        write(6, numbers.lease)
     }
 }

@@ -43,6 +43,32 @@ public enum RangeResponse {
         WireWriter.appendKeyValue(2, key: key, value: value, numbers, to: &out)
     }
 
+    /// A whole answer without a key-value.
+    public static func encodeEmpty(_ header: ResponseHeader) -> [UInt8] {
+        var out: [UInt8] = []
+        header.appendField(to: &out)
+        return out
+    }
+
+    /// A whole answer of one key-value and a count of one, which most are.
+    public static func encode(
+        _ header: ResponseHeader, key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer,
+        _ numbers: KeyValueNumbers
+    ) -> [UInt8] {
+        let size = WireWriter.keyValueSize(
+            keyCount: key.count, valueCount: value.count, numbers)
+        let total =
+            header.fieldSize + WireWriter.presentBytesSize(2, count: size)
+            + tailSize(more: false, count: 1)
+        var out: [UInt8] = []
+        FieldRoom.append(byteCount: total, to: &out) { room in
+            header.writeField(to: &room)
+            room.writeKeyValue(2, size: size, key: key, value: value, numbers)
+            room.write(4, Int64(1))
+        }
+        return out
+    }
+
     /// Bytes that `appendTail` appends.
     @inlinable
     public static func tailSize(more: Bool, count: Int64) -> Int {

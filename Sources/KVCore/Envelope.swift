@@ -94,17 +94,24 @@ public struct Envelope: Sendable {
     public static let headerBytes = 38
 
     /// What the entry asks for.
-    public var kind: EntryKind
+    public let kind: EntryKind
     /// Reserved for meaning that an older program must not ignore; 0 in version 1.
-    public var flags: UInt16
+    public let flags: UInt16
     /// Who proposed it.
-    public var origin: Origin
+    public let origin: Origin
     /// The auth store's revision under which the proposer checked permissions.
-    public var authRevision: UInt64
+    public let authRevision: UInt64
+    // One reference to the entry, not one for each part: every member reads two envelopes a put.
+    private let bytes: ArraySlice<UInt8>
+    private let bodyStart: Int
+
     /// The authenticated user, empty without authentication.
-    public var user: ArraySlice<UInt8>
+    public var user: ArraySlice<UInt8> {
+        bytes[(bytes.startIndex + Envelope.headerBytes)..<bodyStart]
+    }
+
     /// The request, as it came over the wire.
-    public var body: ArraySlice<UInt8>
+    public var body: ArraySlice<UInt8> { bytes[bodyStart...] }
 
     /// Reads an envelope out of an entry's bytes; `user` and `body` share their storage.
     public init(decoding bytes: [UInt8]) throws(EnvelopeError) {
@@ -138,10 +145,9 @@ public struct Envelope: Sendable {
             )
         }
         guard flags == 0 else { throw .unknownFlags(flags) }
-        let bodyStart = start + Envelope.headerBytes + userBytes
+        bodyStart = start + Envelope.headerBytes + userBytes
         guard bodyStart <= bytes.endIndex else { throw .truncated }
-        user = bytes[(start + Envelope.headerBytes)..<bodyStart]
-        body = bytes[bodyStart...]
+        self.bytes = bytes
     }
 
     /// The bytes of an entry, in one allocation of exactly their size.
@@ -154,29 +160,35 @@ public struct Envelope: Sendable {
         precondition(user.count <= Int(UInt16.max), "user names are limited when they are created")
         let total = headerBytes + user.count + body.count
         precondition(!kind.isReserved, "no member could apply the entry")
-        return [UInt8](unsafeUninitializedCapacity: total) { buffer, initialized in
-            // `buffer` holds `total` bytes and each statement below fills the next of them.
-            let raw = UnsafeMutableRawBufferPointer(buffer)
-            raw.storeBytes(of: formatVersion, toByteOffset: 0, as: UInt8.self)
-            raw.storeBytes(of: kind.rawValue, toByteOffset: 1, as: UInt8.self)
-            raw.storeBytes(of: 0, toByteOffset: 2, as: UInt16.self)
-            raw.storeBytes(of: origin.member.littleEndian, toByteOffset: 4, as: UInt64.self)
-            raw.storeBytes(of: origin.boot.littleEndian, toByteOffset: 12, as: UInt64.self)
-            raw.storeBytes(of: origin.sequence.littleEndian, toByteOffset: 20, as: UInt64.self)
-            raw.storeBytes(of: authRevision.littleEndian, toByteOffset: 28, as: UInt64.self)
-            raw.storeBytes(
-                of: UInt16(user.count).littleEndian, toByteOffset: 36, as: UInt16.self)
-            let bodyStart = headerBytes + user.count
-            user.withUnsafeBytes { source in
-                UnsafeMutableRawBufferPointer(rebasing: raw[headerBytes..<bodyStart])
-                    .copyMemory(from: source)
+        var entry: [UInt8] = []
+        // Not `Array(unsafeUninitializedCapacity:)`, which looks its type up anew each time: 350
+        // instructions.
+        entry.append(addingCapacity: total) { span in
+            span.withUnsafeMutableBufferPointer { buffer, initialized in
+                // `buffer` holds `total` bytes and each statement below fills the next of them.
+                let raw = UnsafeMutableRawBufferPointer(buffer)
+                raw.storeBytes(of: formatVersion, toByteOffset: 0, as: UInt8.self)
+                raw.storeBytes(of: kind.rawValue, toByteOffset: 1, as: UInt8.self)
+                raw.storeBytes(of: 0, toByteOffset: 2, as: UInt16.self)
+                raw.storeBytes(of: origin.member.littleEndian, toByteOffset: 4, as: UInt64.self)
+                raw.storeBytes(of: origin.boot.littleEndian, toByteOffset: 12, as: UInt64.self)
+                raw.storeBytes(of: origin.sequence.littleEndian, toByteOffset: 20, as: UInt64.self)
+                raw.storeBytes(of: authRevision.littleEndian, toByteOffset: 28, as: UInt64.self)
+                raw.storeBytes(
+                    of: UInt16(user.count).littleEndian, toByteOffset: 36, as: UInt16.self)
+                let bodyStart = headerBytes + user.count
+                user.withUnsafeBytes { source in
+                    UnsafeMutableRawBufferPointer(rebasing: raw[headerBytes..<bodyStart])
+                        .copyMemory(from: source)
+                }
+                body.withUnsafeBytes { source in
+                    UnsafeMutableRawBufferPointer(rebasing: raw[bodyStart..<total])
+                        .copyMemory(from: source)
+                }
+                initialized = total
             }
-            body.withUnsafeBytes { source in
-                UnsafeMutableRawBufferPointer(rebasing: raw[bodyStart..<total])
-                    .copyMemory(from: source)
-            }
-            initialized = total
         }
+        return entry
     }
 
     /// The bytes of an entry whose body is a whole array.

@@ -37,7 +37,7 @@ struct History {
             chunks.append(Chunk(reserving: chunks.isEmpty ? 16 : Chunk.capacity))
         }
         chunks[chunks.count - 1].changes.append(
-            Change(version: version, reclaimedThrough: reclaimedInAll))
+            Change(version: consume version, reclaimedThrough: reclaimedInAll))
         end += 1
     }
 

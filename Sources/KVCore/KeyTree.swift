@@ -40,6 +40,16 @@ struct KeyTree<Order: TreeOrder> {
     private(set) var nodeCopies = 0
     /// Levels of nodes.
     private(set) var height = 1
+    /// Changes so far, so that no ``Place`` is used behind one.
+    private var generation = 0
+
+    /// Where a position stands in the tree, or would stand; good until the tree's next change.
+    struct Place {
+        fileprivate let leaf: Unmanaged<LeafNode>
+        fileprivate let index: Int
+        fileprivate let isTaken: Bool
+        fileprivate let generation: Int
+    }
 
     init() {
         root = LeafNode(epoch: 1)
@@ -48,6 +58,7 @@ struct KeyTree<Order: TreeOrder> {
     /// What a reader of this very state needs; the tree goes on without touching it.
     mutating func takeView() -> TreeView<Order> {
         epoch += 1
+        generation += 1
         return TreeView(root: root, rootIsLeaf: rootIsLeaf)
     }
 
@@ -59,9 +70,58 @@ struct KeyTree<Order: TreeOrder> {
         reader.find(TreePosition(lead: lead, bytes: bytes))
     }
 
+    /// Calls `body` with the entry at this position, which must not outlive the call.
+    func withVersion<Result>(
+        lead: Int64 = 0, _ bytes: UnsafeRawBufferPointer, _ body: (VersionStorage?) -> Result
+    ) -> Result {
+        let (leaf, index, isTaken) = reader.locate(TreePosition(lead: lead, bytes: bytes))
+        guard isTaken else { return body(nil) }
+        // The tree holds the leaf, and the leaf the version.
+        return leaf._withUnsafeGuaranteedRef { $0.slots[index]._withUnsafeGuaranteedRef(body) }
+    }
+
+    /// Where a position is. To put something there later takes no second search.
+    func locate(lead: Int64 = 0, _ bytes: UnsafeRawBufferPointer) -> Place {
+        let (leaf, index, isTaken) = reader.locate(TreePosition(lead: lead, bytes: bytes))
+        return Place(leaf: leaf, index: index, isTaken: isTaken, generation: generation)
+    }
+
+    /// The entry at a place.
+    func version(at place: Place) -> VersionStorage? {
+        precondition(place.generation == generation, "the tree has changed")
+        guard place.isTaken else { return nil }
+        // The tree holds the leaf, which it hasn't changed since.
+        return place.leaf._withUnsafeGuaranteedRef { $0.slots[place.index].takeUnretainedValue() }
+    }
+
+    /// Puts `version` at the place of its position.
+    mutating func put(_ version: VersionStorage, at place: Place) {
+        precondition(place.generation == generation, "the tree has changed")
+        // As in `version(at:)`. A leaf of this epoch has parents of this epoch: it may be changed
+        // without a way down to it.
+        let isDone = place.leaf._withUnsafeGuaranteedRef { leaf in
+            guard leaf.epoch == epoch else { return false }
+            if place.isTaken {
+                _ = leaf.replace(at: place.index, with: version)
+            } else if leaf.count < LeafNode.capacity {
+                leaf.insert(version, at: place.index)
+            } else {
+                return false
+            }
+            return true
+        }
+        guard isDone else {
+            upsert(version)
+            return
+        }
+        generation += 1
+        if !place.isTaken { count += 1 }
+    }
+
     /// Puts `version` at its position and returns what it replaced there.
     @discardableResult
     mutating func upsert(_ version: VersionStorage) -> VersionStorage? {
+        generation += 1
         root = writable(root, isLeaf: rootIsLeaf)
         var replaced: VersionStorage?
         let split = version.withKey { key in
@@ -83,6 +143,7 @@ struct KeyTree<Order: TreeOrder> {
     /// Takes the entry at the position of `version` out.
     @discardableResult
     mutating func remove(positionOf version: VersionStorage) -> VersionStorage? {
+        generation += 1
         root = writable(root, isLeaf: rootIsLeaf)
         let removed = version.withKey { key in
             remove(
@@ -325,6 +386,18 @@ struct TreeView<Order: TreeOrder>: @unchecked Sendable {
 
     /// The entry at this position.
     func find(_ position: TreePosition) -> VersionStorage? {
+        let (leaf, index, isTaken) = locate(position)
+        // The view holds the leaf.
+        return isTaken
+            ? leaf._withUnsafeGuaranteedRef { $0.slots[index].takeUnretainedValue() } : nil
+    }
+
+    /// The leaf in which this position belongs, the first slot not below it, and whether it is
+    /// exactly there.
+    @inline(__always)
+    fileprivate func locate(
+        _ position: TreePosition
+    ) -> (leaf: Unmanaged<LeafNode>, index: Int, isTaken: Bool) {
         // Unmanaged all the way down: the root keeps every node alive, and counting references
         // on a path would cost more than comparing keys.
         var node = Unmanaged.passUnretained(root)
@@ -336,10 +409,10 @@ struct TreeView<Order: TreeOrder>: @unchecked Sendable {
                 node = inner.children[inner.childIndex(of: position)]
             }
         }
-        return node._withUnsafeGuaranteedRef { current -> VersionStorage? in
+        return node._withUnsafeGuaranteedRef { current in
             let leaf = unsafeDowncast(current, to: LeafNode.self)
-            let (index, found) = TreeView.search(leaf, position)
-            return found ? leaf.slots[index].takeUnretainedValue() : nil
+            let (index, isTaken) = TreeView.search(leaf, position)
+            return (.passUnretained(leaf), index, isTaken)
         }
     }
 

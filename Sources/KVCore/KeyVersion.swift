@@ -76,11 +76,7 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
 
     /// Cuts the older versions off and returns them.
     func takePrevious() -> VersionStorage? {
-        withUnsafeMutablePointerToHeader { pointer in
-            let previous = pointer.pointee.previous
-            pointer.pointee.previous = nil
-            return previous
-        }
+        withUnsafeMutablePointerToHeader { $0.pointee.previous.take() }
     }
 
     // Past the pointer: `header` itself is checked for exclusive access each time, at some 80

@@ -99,15 +99,21 @@ extension Store {
     ) throws(EtcdError) -> PutOutcome {
         try Validation.check(request)
         if request.lease != 0 && leases[request.lease] == nil { throw .leaseNotFound }
-        let old = current(request.key)
-        if (request.ignoreValue || request.ignoreLease) && old == nil { throw .keyNotFound }
-        try checkQuota(adding: cost(of: request, old))
+        try checkQuota(adding: cost(of: request, keeping: try versionKept(by: request)))
         let outcome = put(request, &changes)
         finishRevision()
         return outcome
     }
 
-    func cost(of request: PutRequest, _ old: VersionStorage?) -> UInt64 {
+    /// The present version of a key whose value or lease a put keeps. One that brings both is looked
+    /// up when it is carried out: to find a key is the largest part of what a put costs the map.
+    func versionKept(by request: PutRequest) throws(EtcdError) -> VersionStorage? {
+        guard request.ignoreValue || request.ignoreLease else { return nil }
+        guard let old = current(request.key) else { throw .keyNotFound }
+        return old
+    }
+
+    func cost(of request: PutRequest, keeping old: VersionStorage?) -> UInt64 {
         let value = request.ignoreValue ? (old?.valueLength ?? 0) : request.value.count
         return UInt64(request.key.count + value) + StoreLimits.versionOverheadBytes
     }
@@ -140,10 +146,11 @@ extension Store {
     /// Puts a key whose checks have passed.
     mutating func put(_ request: PutRequest, _ changes: inout [KeyVersion]) -> PutOutcome {
         let mod = openRevision
+        let place = request.key.withUnsafeBytes { tree.locate($0) }
+        let head = tree.version(at: place)
+        let old = head.flatMap { $0.isTombstone ? nil : $0 }
+        let lease = request.ignoreLease ? (old?.lease ?? 0) : request.lease
         let version = request.key.withUnsafeBytes { key in
-            let head = tree.find(key)
-            let old = head.flatMap { $0.isTombstone ? nil : $0 }
-            let lease = request.ignoreLease ? (old?.lease ?? 0) : request.lease
             func make(_ value: UnsafeRawBufferPointer) -> VersionStorage {
                 VersionStorage.make(
                     createRevision: old?.createRevision ?? mod, modRevision: mod,
@@ -153,13 +160,13 @@ extension Store {
             if request.ignoreValue, let old { return old.withValue(make) }
             return request.value.withUnsafeBytes(make)
         }
-        let replaced = tree.upsert(version)
-        let old = replaced.flatMap { $0.isTombstone ? nil : $0 }
+        tree.put(version, at: place)
         if let old, old.lease != 0, old.lease != version.lease {
             leasedKeys.remove(positionOf: old)
         }
         if version.lease != 0 { leasedKeys.upsert(version) }
-        record(version, replacing: old, &changes)
+        record(
+            version, reclaiming: History.reclaimable(by: version, replacing: old), &changes)
         return PutOutcome(
             previous: request.prevKV ? old.map(KeyVersion.init) : nil, revision: mod)
     }
@@ -191,14 +198,15 @@ extension Store {
         }
         tree.upsert(tombstone)
         if old.lease != 0 { leasedKeys.remove(positionOf: old) }
-        record(tombstone, replacing: old, &changes)
+        record(
+            tombstone, reclaiming: History.reclaimable(by: tombstone, replacing: old), &changes)
     }
 
     /// Accounts for a change and appends it to the history.
     private mutating func record(
-        _ version: VersionStorage, replacing old: VersionStorage?, _ changes: inout [KeyVersion]
+        _ version: VersionStorage, reclaiming: UInt64, _ changes: inout [KeyVersion]
     ) {
-        history.append(version, reclaiming: History.reclaimable(by: version, replacing: old))
+        history.append(version, reclaiming: reclaiming)
         versionBytes += version.logicalBytes
         pendingChanges += 1
         hasher.combine(version)

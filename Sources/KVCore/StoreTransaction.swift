@@ -112,10 +112,9 @@ extension Store {
             switch operation {
             case .range(let range): try checkTxnRange(range)
             case .put(let put):
-                let old = current(put.key)
-                if (put.ignoreValue || put.ignoreLease) && old == nil { throw .keyNotFound }
+                let old = try versionKept(by: put)
                 if put.lease != 0 && leases[put.lease] == nil { throw .leaseNotFound }
-                bytes += cost(of: put, old)
+                bytes += cost(of: put, keeping: old)
             case .deleteRange, .empty: break
             case .txn(let nested): try checkBranch(nested, &path, &bytes)
             }

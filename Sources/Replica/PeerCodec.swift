@@ -386,7 +386,10 @@ private struct FrameReader {
             throw PeerFault(reason: "a message ends early")
         }
         defer { offset += count }
-        return [UInt8](frame[offset..<offset + count])
+        // In bounds by the guard above.
+        return frame.withUnsafeBytes {
+            [UInt8](UnsafeRawBufferPointer(rebasing: $0[offset..<offset + count]))
+        }
     }
 
     /// A count of things that take at least `minimumBytes` each, so that a damaged one can't ask

@@ -8,6 +8,12 @@ struct PendingWrite {
     var unsent: [UInt8]?
     /// The term of the leader that was given it.
     var sentTerm: Term = 0
+
+    /// The leader of this term was given the write.
+    mutating func noteSent(term: Term) {
+        unsent = nil
+        sentTerm = term
+    }
 }
 
 /// Writes by sequence number; a write whose deadline passes is told that its outcome is unknown, or
@@ -37,10 +43,7 @@ struct PendingWrites {
     /// The leader of this term was given the write.
     mutating func noteSent(_ sequence: UInt64, term: Term) {
         unsentBytes -= calls[sequence]?.unsent?.count ?? 0
-        calls.update(sequence) { write in
-            write.unsent = nil
-            write.sentTerm = term
-        }
+        calls.update(sequence) { $0.noteSent(term: term) }
     }
 
     /// The sequences still pending, ascending.

@@ -20,8 +20,8 @@ extension Replica {
         switch proposeHere(entry, configuration: record.configuration) {
         case .accepted:
             writes.add(
-                PendingWrite(request: request.id, unsent: nil), deadline: deadline(of: request))
-            markSent(sequence)
+                PendingWrite(request: request.id, unsent: nil, sentTerm: core.term),
+                deadline: deadline(of: request))
         case .notLeader, .transferring:
             throw RequestFailure(.notLeader, detail: "ask the leader to change the membership")
         case .full:

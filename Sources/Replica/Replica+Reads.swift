@@ -84,12 +84,15 @@ extension Replica {
     /// The header of an answer made now.
     var responseHeader: ResponseHeader {
         ResponseHeader(
-            clusterID: identity.clusterID, memberID: id, revision: store.revision,
-            raftTerm: core.term)
+            identity: responseIdentity, revision: store.revision, raftTerm: core.term)
     }
 
     private mutating func serve(_ range: RangeRequest, for request: RequestID) {
         do throws(EtcdError) {
+            if let message = try store.encodePoint(range, header: responseHeader) {
+                effects.append(.respond(request, message: message))
+                return
+            }
             guard let outcome = try store.range(range, within: settings.directRange) else {
                 let large = try store.largeRange(range, header: responseHeader)
                 effects.append(.readRange(request, large, store.takeView()))

@@ -131,39 +131,57 @@ extension Replica {
                 detail: "too many bytes wait here for a leader; is a majority running?")
             return
         }
-        writes.add(
-            PendingWrite(request: request.id, unsent: entry), deadline: deadline(of: request))
-        send(sequence)
+        var write = PendingWrite(request: request.id, unsent: entry)
+        switch offer(entry) {
+        case .taken: write.noteSent(term: core.term)
+        case .refused: return failFull(request.id)
+        case .mustWait: break
+        }
+        writes.add(write, deadline: deadline(of: request))
     }
 
-    /// Gives a write that nobody has seen to the leader, once there is one.
-    private mutating func send(_ sequence: UInt64) {
-        guard let entry = writes[sequence]?.unsent else { return }
+    /// What became of a write that was to leave this member's hands.
+    private enum Offer {
+        case taken
+        /// The leader has too many uncommitted entries.
+        case refused
+        /// There is no leader that could be given it.
+        case mustWait
+    }
+
+    /// Gives a write that nobody has seen to the leader, if there is one.
+    private mutating func offer(_ entry: [UInt8]) -> Offer {
         if core.isLeader {
             switch proposeHere(entry) {
-            case .accepted:
-                markSent(sequence)
-            case .full:
-                if let write = writes.remove(sequence) {
-                    fail(
-                        write.request, .tooManyRequests,
-                        detail: "the leader has too many uncommitted entries")
-                }
+            case .accepted: return .taken
+            case .full: return .refused
             case .notLeader, .transferring, .configurationBusy, .configurationInvalid:
-                break  // It waits for the next leader.
+                return .mustWait
             }
-        } else if canForward {
-            markSent(sequence)
-            forwards.append(entry)
+        }
+        guard canForward else { return .mustWait }
+        forwards.append(entry)
+        return .taken
+    }
+
+    private mutating func failFull(_ request: RequestID) {
+        fail(
+            request, .tooManyRequests, detail: "the leader has too many uncommitted entries")
+    }
+
+    /// Gives a write that has waited to the leader, once there is one.
+    private mutating func send(_ sequence: UInt64) {
+        guard let entry = writes[sequence]?.unsent else { return }
+        switch offer(entry) {
+        case .taken: writes.noteSent(sequence, term: core.term)
+        case .refused:
+            if let write = writes.remove(sequence) { failFull(write.request) }
+        case .mustWait: break
         }
     }
 
     /// Whether a frame to the leader would leave.
     var canForward: Bool { core.leader.map(connectedPeers.contains) ?? false }
-
-    mutating func markSent(_ sequence: UInt64) {
-        writes.noteSent(sequence, term: core.term)
-    }
 
     /// Appends an entry to the leader's log.
     mutating func proposeHere(

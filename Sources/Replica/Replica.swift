@@ -84,6 +84,8 @@ public struct Replica: ~Copyable {
     /// The incarnation of this process; part of every entry's origin.
     public let boot: UInt64
     let settings: ReplicaSettings
+    /// In the header of each answer.
+    let responseIdentity: ResponseHeader.Identity
     /// What this member tells the cluster about itself.
     let attributes: MemberAttributes
 
@@ -166,6 +168,8 @@ public struct Replica: ~Copyable {
     ) {
         self.applyObserver = applyObserver
         self.identity = recovered.identity
+        self.responseIdentity = ResponseHeader.Identity(
+            clusterID: recovered.identity.clusterID, memberID: recovered.identity.memberID)
         self.settings = settings
         self.attributes = attributes
         self.boot = boot

@@ -129,8 +129,8 @@ extension ResponseHeader {
     /// The same header as a generated message.
     var generated: Etcdserverpb_ResponseHeader {
         var message = Etcdserverpb_ResponseHeader()
-        message.clusterID = clusterID
-        message.memberID = memberID
+        message.clusterID = identity.clusterID
+        message.memberID = identity.memberID
         message.revision = revision
         message.raftTerm = raftTerm
         return message

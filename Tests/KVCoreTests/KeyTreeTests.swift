@@ -41,7 +41,15 @@ struct KeyTreeTests {
             let growth = step < 12_000 ? 70 : 25
             let key = "/shared/prefix/\(generator.below(9_000))/\(generator.below(2))"
             if generator.chance(growth) {
-                let replaced = tree.upsert(version(key, Int64(step + 1)))
+                let new = version(key, Int64(step + 1))
+                let replaced: VersionStorage?
+                if generator.chance(50) {
+                    let place = key.raw.withUnsafeBytes { tree.locate($0) }
+                    replaced = tree.version(at: place)
+                    tree.put(new, at: place)
+                } else {
+                    replaced = tree.upsert(new)
+                }
                 #expect(replaced?.version == entries.updateValue(Int64(step + 1), forKey: key))
             } else {
                 let removed = tree.remove(positionOf: version(key))
@@ -105,6 +113,22 @@ struct KeyTreeTests {
         let nodes = tree.nodeCopies - before
         for number in 0..<100_000 { tree.upsert(version("key/\(number)", 4)) }
         #expect(tree.nodeCopies - before == nodes, "every node is copied once per view")
+    }
+
+    @Test("a place is good until the tree changes, and no longer")
+    func placeBehindAChange() async {
+        await #expect(processExitsWith: .failure) {
+            var tree = KeyTree<KeyOrder>()
+            tree.upsert(version("a"))
+            let place = "a".raw.withUnsafeBytes { tree.locate($0) }
+            tree.upsert(version("b"))
+            tree.put(version("a", 2), at: place)
+        }
+        var tree = KeyTree<KeyOrder>()
+        tree.upsert(version("a"))
+        let place = "a".raw.withUnsafeBytes { tree.locate($0) }
+        tree.put(version("a", 2), at: place)
+        #expect("a".raw.withUnsafeBytes { tree.find($0) }?.version == 2)
     }
 
     @Test("the keys of one lease stand together, in order")

@@ -1,4 +1,5 @@
 import EtcdWire
+import TestSupport
 import Testing
 
 @testable import KVCore
@@ -27,6 +28,48 @@ struct RangeTests {
         #expect(try keys(member, rangeRequest("\0", end: "\0")) == "abcde")
         #expect(try keys(member, rangeRequest("d", end: "b")) == "")
         #expect(try keys(member, rangeRequest("d", end: "d")) == "")
+    }
+
+    @Test("one key as it is now is answered in one piece, as ranges are")
+    func point() throws {
+        let member = letters()
+        member.put("b", "2", lease: 0)
+        member.put("f", "")
+        member.delete("c")
+        let header = ResponseHeader(clusterID: 7, memberID: 8, revision: 1, raftTerm: 9)
+        var generator = Seeded(seed: 5)
+        var points = 0
+        for _ in 0..<2_000 {
+            var request = rangeRequest(
+                ["a", "b", "c", "f", "x"][generator.below(5)],
+                limit: Int64(generator.below(3)) - 1,
+                order: [.none, .ascend, .descend][generator.below(3)],
+                target: [.key, .value, .mod][generator.below(3)])
+            request.keysOnly = generator.chance(30)
+            request.revision = Int64(generator.below(3)) - 1
+            if generator.chance(10) { request.rangeEnd = "z".raw }
+            if generator.chance(10) { request.countOnly = true }
+            if generator.chance(10) { request.minModRevision = 4 }
+            if generator.chance(10) { request.maxModRevision = 4 }
+            if generator.chance(10) { request.minCreateRevision = 4 }
+            if generator.chance(10) { request.maxCreateRevision = 4 }
+            guard let bytes = try member.store.encodePoint(request, header: header) else {
+                continue
+            }
+            points += 1
+            var expected: [UInt8] = []
+            try member.answer(request).encodeResponse(header, into: &expected)
+            #expect(bytes == expected, "\(request)")
+        }
+        #expect(points > 500 && points < 1_500)
+        var invalid = rangeRequest("a")
+        invalid.sortOrder = .unrecognized(7)
+        #expect(throws: EtcdError.invalidSortOption) {
+            try member.store.encodePoint(invalid, header: header)
+        }
+        #expect(throws: EtcdError.emptyKey) {
+            try member.store.encodePoint(rangeRequest(""), header: header)
+        }
     }
 
     @Test("count ignores limit and revision filters, more tells that the limit cut something")
