@@ -43,6 +43,8 @@ final class ReplicaLoop: @unchecked Sendable {
     private var effects: [ReplicaEffect] = []
     /// The array that `effects` changes places with while its effects are carried out.
     private var spareEffects: [ReplicaEffect] = []
+    /// Those of this turn.
+    private var diskOperations: [DiskOperation] = []
     private var knownLeader: MemberID?
     private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
@@ -165,7 +167,10 @@ final class ReplicaLoop: @unchecked Sendable {
             turn.removeAll(keepingCapacity: true)
             spareEffects = turn
         }
+        // What a peer has yet to write comes first, then what this disk has, and then who only waits.
         peers.flush()
+        for operation in diskOperations { perform(operation) }
+        diskOperations.removeAll(keepingCapacity: true)
         outlets?.turnEnded()
     }
 
@@ -177,7 +182,7 @@ final class ReplicaLoop: @unchecked Sendable {
         case .fail(let request, let failure): outlets?.respond(request, .failure(failure))
         case .sendPeer(let peer, let frame): peers.send(frame, to: peer)
         case .peerFault(let peer, let fault): peers.fault(fault, of: peer)
-        case .disk(let operation): perform(operation)
+        case .disk(let operation): diskOperations.append(operation)
         case .watchResponse(let stream, let message): outlets?.watchResponse(stream, message)
         case .watchFailed(let stream, let error): outlets?.watchFailed(stream, error)
         case .writeSnapshot(let job): write(job)

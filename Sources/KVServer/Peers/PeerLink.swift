@@ -21,6 +21,8 @@ final class PeerLink {
 
     /// Unsent bytes at which a peer counts as not reading: the window of consensus is far smaller.
     static let maxUnsentBytes = 64 << 20
+    /// A link at rest keeps no larger buffer than this.
+    private static let keptBufferBytes = 256 << 10
     private static let retryDelays: [TimeAmount] = [
         .milliseconds(1), .milliseconds(10), .milliseconds(20), .milliseconds(50),
         .milliseconds(100), .milliseconds(250), .milliseconds(500),
@@ -38,7 +40,6 @@ final class PeerLink {
     private var wasConnected = false
     private var attempts = 0
     private var unsent = ByteBuffer()
-    private var unacknowledgedBytes = 0
     private var isClosed = false
     private var lastRefusal = ""
 
@@ -65,19 +66,18 @@ final class PeerLink {
 
     func flush() {
         guard let channel, isWelcome, unsent.readableBytes > 0 else { return }
-        let bytes = unsent
-        unsent = ByteBuffer()
-        let count = bytes.readableBytes
-        unacknowledgedBytes += count
-        guard unacknowledgedBytes <= Self.maxUnsentBytes else {
+        guard channel.isWritable else {
             logger.warning("the peer doesn't read; closing the link to it")
             channel.close(promise: nil)
             return
         }
-        let guarded = NIOLoopBound(self, eventLoop: loop)
-        channel.writeAndFlush(bytes).whenComplete { _ in
-            guarded.value.unacknowledgedBytes -= count
-        }
+        var bytes = ByteBuffer()
+        swap(&bytes, &unsent)
+        channel.writeAndFlush(bytes, promise: nil)
+        // Mostly all is written by now, and the buffer serves again.
+        guard isWelcome, bytes.capacity <= Self.keptBufferBytes else { return }
+        bytes.clear(minimumCapacity: bytes.capacity)
+        unsent = bytes
     }
 
     func close() {
@@ -106,7 +106,10 @@ final class PeerLink {
 
     private func opened(_ channel: Channel) {
         self.channel = channel
-        unacknowledgedBytes = 0
+        // From then on the channel isn't writable.
+        try? channel.syncOptions?.setOption(
+            .writeBufferWaterMark,
+            value: .init(low: Self.maxUnsentBytes / 2, high: Self.maxUnsentBytes))
         channel.writeAndFlush(
             PeerFraming.frame(hello.encoded(), allocator: channel.allocator), promise: nil)
     }
