@@ -89,8 +89,10 @@ public enum DiskStep: Equatable, Sendable {
 public enum DiskLane: Equatable, Sendable {
     /// The log's batches: nothing slow may stand before them.
     case log
-    /// Preparing segments, reading back, snapshots.
+    /// Preparing segments, reading back: short work that the log may wait for.
     case background
+    /// Removing whole snapshots: it may take long, and the log doesn't wait for it.
+    case bulk
 }
 
 /// Calls to be made in order; the first failure ends the operation.

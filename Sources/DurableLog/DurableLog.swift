@@ -25,8 +25,10 @@
 public struct DurableLogSettings: Equatable, Sendable {
     /// Size of a segment file, fixed when it is created.
     public var segmentByteCount = 16 << 20
-    /// Size beyond which a batch takes no further record.
-    public var maxBatchPayloadBytes = 4 << 20
+    /// Size beyond which a batch takes no further record. A larger one keeps the disk from others: with
+    /// 256 KiB the longest put beside a follower that catches up is half as long as with 4 MiB, and a
+    /// bulk load takes a tenth longer.
+    public var maxBatchPayloadBytes = 256 << 10
     /// How many segments that nothing needs any more are kept to become the next ones: as many as
     /// usually lie between two snapshots. A restart reads them, for it can't know that they are empty.
     public var maxReadySegments = 4

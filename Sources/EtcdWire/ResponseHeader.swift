@@ -15,6 +15,12 @@ public struct ResponseHeader: Equatable, Sendable {
         public init(clusterID: UInt64 = 0, memberID: UInt64 = 0) {
             self.clusterID = clusterID
             self.memberID = memberID
+            guard clusterID | memberID != 0 else {
+                // As in the headers inside a transaction's answer.
+                fields = SIMD32()
+                encodedSize = 0
+                return
+            }
             var encoded: [UInt8] = []
             WireWriter.appendUInt64(1, clusterID, to: &encoded)
             WireWriter.appendUInt64(2, memberID, to: &encoded)

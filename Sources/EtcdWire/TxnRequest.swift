@@ -240,6 +240,9 @@ public struct TxnRequest: Equatable, Sendable {
     /// message of tiny elements can claim and lies far above any sensible operation limit.
     public static let maximumElementCount = 65_536
 
+    /// Room for so many is made at once.
+    private static let usualOperations = 4
+
     /// What a message may still contain while it is read.
     struct Budget {
         var depth = TxnRequest.maximumNestingDepth
@@ -278,6 +281,7 @@ public struct TxnRequest: Equatable, Sendable {
                 compare.append(try Compare(decoding: try reader.readBytes(tag)))
             case 2:
                 try budget.takeElement()
+                if success.isEmpty { success.reserveCapacity(Self.usualOperations) }
                 success.append(
                     try RequestOperation(decoding: try reader.readBytes(tag), budget: &budget))
             case 3:

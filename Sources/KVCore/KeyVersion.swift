@@ -30,11 +30,13 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
         subRevision: UInt32, previous: VersionStorage?,
         keyLength: Int, valueLength: Int, fill: (UnsafeMutableRawBufferPointer) -> Void
     ) -> VersionStorage {
-        let header = VersionHeader(
-            createRevision: createRevision, modRevision: modRevision, version: version,
-            lease: lease, previous: previous, subRevision: subRevision,
-            keyLength: UInt32(keyLength), valueLength: UInt32(valueLength))
-        let buffer = VersionStorage.create(minimumCapacity: keyLength + valueLength) { _ in header }
+        // Made where it belongs: a copy would count a reference to `previous` once more.
+        let buffer = VersionStorage.create(minimumCapacity: keyLength + valueLength) { _ in
+            VersionHeader(
+                createRevision: createRevision, modRevision: modRevision, version: version,
+                lease: lease, previous: previous, subRevision: subRevision,
+                keyLength: UInt32(keyLength), valueLength: UInt32(valueLength))
+        }
         // `create` on a subclass of ManagedBuffer returns an instance of that subclass.
         let storage = unsafeDowncast(buffer, to: VersionStorage.self)
         storage.withUnsafeMutablePointerToElements {

@@ -147,9 +147,14 @@ extension ApplyResult {
         case .nothing, .leaseCheckpoint, .leaseExpiry, .leaseExpiryVoid, .configuration,
             .memberAttributes:
             return .noResponse
-        case .put(let put): put.append(header, to: &out)
+        case .put(let put):
+            out.reserveCapacity(header.fieldSize)
+            put.append(header, to: &out)
         case .deleteRange(let deletion): deletion.append(header, to: &out)
-        case .txn(let txn): txn.encodeResponse(header, into: &out)
+        case .txn(let txn):
+            // A put's part takes less, unless it says what was there before.
+            out.reserveCapacity(header.fieldSize + 2 + 24 * txn.responses.count)
+            txn.encodeResponse(header, into: &out)
         case .compact: CompactionResponse.append(header, to: &out)
         case .leaseGrant(let lease):
             LeaseGrantResponse.append(

@@ -165,10 +165,14 @@ extension Store {
 extension TxnRequest {
     /// Whether the transaction can be answered without a log entry: it holds ranges only.
     public var isReadOnly: Bool {
-        (success + failure).allSatisfy {
-            if case .range = $0 { return true }
-            return false
-        }
+        success.allSatisfy(\.isRange) && failure.allSatisfy(\.isRange)
+    }
+}
+
+extension RequestOperation {
+    fileprivate var isRange: Bool {
+        if case .range = self { return true }
+        return false
     }
 }
 

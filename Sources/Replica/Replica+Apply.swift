@@ -46,8 +46,6 @@ extension Replica {
 
     private mutating func answer(_ write: PendingWrite, with result: ApplyResult) {
         var message: [UInt8] = []
-        // A put's answer fits: header and lengths.
-        message.reserveCapacity(56)
         switch result.encodeResponse(responseHeader, into: &message) {
         case .encoded: effects.append(.respond(write.request, message: message))
         case .failed(let error): fail(write.request, error, detail: "")

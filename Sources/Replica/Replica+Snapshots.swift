@@ -264,7 +264,7 @@ extension Replica {
         effects.append(
             .disk(
                 DiskOperation(
-                    id: id, lane: .background,
+                    id: id, lane: .bulk,
                     steps: [.remove(file: SnapshotName.file(index)), .syncDirectory])))
     }
 

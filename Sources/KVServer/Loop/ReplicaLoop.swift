@@ -29,7 +29,7 @@ final class ReplicaLoop: @unchecked Sendable {
     /// Prepares segments, reads entries back and pieces of snapshots: short work that the log may wait
     /// for.
     private let backgroundDisk: DiskThread
-    /// Writes and loads snapshots: long work that nothing else may stand behind.
+    /// Writes, loads and removes snapshots: long work that nothing else may stand behind.
     private let snapshotDisk: DiskThread
     private let logger: Logger
     private let stop: (ReplicaFailure) -> Void
@@ -197,11 +197,15 @@ final class ReplicaLoop: @unchecked Sendable {
     private func perform(_ operation: DiskOperation) {
         switch operation.lane {
         case .log: logWriter.perform(operation)
-        case .background:
-            backgroundDisk.submit { disk in
-                let completion = operation.perform(on: &disk)
-                self.loop.execute { self.submit(.diskCompleted(completion)) }
-            }
+        case .background: perform(operation, on: backgroundDisk)
+        case .bulk: perform(operation, on: snapshotDisk)
+        }
+    }
+
+    private func perform(_ operation: DiskOperation, on thread: DiskThread) {
+        thread.submit { disk in
+            let completion = operation.perform(on: &disk)
+            self.loop.execute { self.submit(.diskCompleted(completion)) }
         }
     }
 

@@ -13,7 +13,7 @@ extension WorkThread where State == PosixDisk {
             niceness: isBulk ? Node.bulkNiceness : 0,
             makeState: {
                 PosixDisk(
-                    directory: directory, restsAfterSync: isBulk, writesDirectly: writesDirectly)
+                    directory: directory, isBulk: isBulk, writesDirectly: writesDirectly)
             },
             finish: { $0.closeAll() })
     }

@@ -52,7 +52,7 @@ final class Member {
     /// When the next `.timer` is scheduled.
     var wakesAt: Microseconds = .max
     /// Operations that wait for their lane or are under way; the first one is.
-    var lanes: [[DiskOperation]] = [[], []]
+    var lanes: [[DiskOperation]] = [[], [], []]
     /// The log's operations end no sooner.
     var diskStallsUntil: Microseconds = 0
     /// Snapshots being written by the process.
@@ -77,6 +77,7 @@ final class Member {
         switch lane {
         case .log: 0
         case .background: 1
+        case .bulk: 2
         }
     }
 }

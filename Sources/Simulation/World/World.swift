@@ -357,7 +357,7 @@ public final class World {
             if case .transfer(_, _, member.position, _, _) = event { schedule(event, in: 0) }
         }
         member.putOff.removeAll()
-        member.lanes = [[], []]
+        member.lanes = [[], [], []]
         member.snapshotJob = nil
         member.lostPower = losesPower
         if losesPower { member.disk.crash() }
