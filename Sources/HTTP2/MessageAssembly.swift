@@ -51,16 +51,17 @@ package struct MessageAssembly {
             }
         }
         let count = min(expectedBytes - bytes.count, range.count)
-        let part = received[range.lowerBound..<(range.lowerBound + count)]
-        range = (range.lowerBound + count)..<range.upperBound
+        let part = range.lowerBound..<(range.lowerBound + count)
+        range = part.upperBound..<range.upperBound
         if count == expectedBytes {
             prefix = 0
             prefixCount = 0
-            return .message(Array(part))
+            return .message(
+                received.withUnsafeBytes { [UInt8](UnsafeRawBufferPointer(rebasing: $0[part])) })
         }
         // Not reserved at once: an announced length costs the peer five bytes, real ones cost it
         // what they cost us.
-        bytes.append(contentsOf: part)
+        bytes.append(contentsOf: received[part])
         guard bytes.count == expectedBytes else { return .incomplete }
         let message = bytes
         self = MessageAssembly()
