@@ -150,7 +150,15 @@ public struct DurableLog: ~Copyable {
     private var queue: [OpenBatch] = []
     private var commitIndex: UInt64 = 0
 
-    private var segment: UInt64
+    private var segment: UInt64 {
+        didSet {
+            segmentFile = SegmentName.file(segment)
+            segmentSeed = seed(segment)
+        }
+    }
+    // Of that segment, for each batch in it.
+    private var segmentFile: String
+    private var segmentSeed: UInt32
     private var offset: Int
     /// What the next batch says is synced: everything before it, or, in the first one after a
     /// restart, everything before the batch that it says again.
@@ -173,6 +181,8 @@ public struct DurableLog: ~Copyable {
     private var expectedBatchByteCount = 0
     private var nextOperationID: UInt64 = 1
     private var failure: LogError?
+    /// By its case: to compare an error with nil copies it.
+    private var hasFailed: Bool { if case .some = failure { true } else { false } }
     private var outputs: [LogOutput] = []
 
     /// Continues a recovered log. The first batch opens a new epoch, so nothing a torn tail left
@@ -194,6 +204,9 @@ public struct DurableLog: ~Copyable {
         self.writtenBase = recovered.base
         self.commitIndex = recovered.commitIndex
         self.segment = recovered.tail.segment
+        self.segmentFile = SegmentName.file(recovered.tail.segment)
+        self.segmentSeed = LogFormat.seed(
+            segment: recovered.tail.segment, directory: identity.directoryID)
         self.firstOwnSegment = recovered.tail.segment + 1
         self.offset = recovered.tail.offset
         self.previousEnd = (recovered.tail.provenSegment, recovered.tail.provenOffset)
@@ -264,7 +277,7 @@ public struct DurableLog: ~Copyable {
     ///
     /// - Parameter commitIndex: recorded beside them, so that a restart knows what it may apply.
     public mutating func append(_ append: Append, token: UInt64, commitIndex: UInt64) {
-        guard failure == nil else { return }
+        guard !hasFailed else { return }
         self.commitIndex = max(self.commitIndex, commitIndex)
         if let newVote = append.vote {
             precondition(newVote.term >= vote.term, "a recorded term never decreases")
@@ -293,7 +306,7 @@ public struct DurableLog: ~Copyable {
     /// Moves the log's base forward; segments that lie wholly before it are removed once that is
     /// recorded. A durable snapshot must cover the entries.
     public mutating func compact(to newBase: LogBase) {
-        guard failure == nil, newBase.index > base.index else { return }
+        guard !hasFailed, newBase.index > base.index else { return }
         base = newBase
         openBatchIfNeeded()
         queue[queue.count - 1].frame.append(compaction: newBase)
@@ -304,7 +317,7 @@ public struct DurableLog: ~Copyable {
     /// Writes an empty batch behind the last one. It claims the last batch as synced, so that later
     /// rot in that batch can't be taken for a torn write. To be called when the log has been idle.
     public mutating func writeMarker() {
-        guard failure == nil, wantsMarker else { return }
+        guard !hasFailed, wantsMarker else { return }
         hasUnmarkedBatch = false
         queue.append(OpenBatch(frame: BatchFrame()))
     }
@@ -370,6 +383,7 @@ public struct DurableLog: ~Copyable {
     public mutating func drain(into sink: inout [LogOutput]) {
         prepareSegmentIfNeeded()
         startWriting()
+        guard !outputs.isEmpty else { return }
         sink.append(contentsOf: outputs)
         outputs.removeAll(keepingCapacity: true)
     }
@@ -379,7 +393,7 @@ public struct DurableLog: ~Copyable {
         guard let purpose = inFlight.removeValue(forKey: completion.operation) else {
             preconditionFailure("an operation completed that was never begun")
         }
-        guard failure == nil else { return }
+        guard !hasFailed else { return }
         switch completion.result {
         case .failure(let error):
             if case .read = purpose, case .missing = error.kind {
@@ -457,7 +471,7 @@ public struct DurableLog: ~Copyable {
 
     /// Sees to it that a segment is ready before the log needs one.
     private mutating func prepareSegmentIfNeeded() {
-        guard failure == nil, !isPreparingSegment, ready.isEmpty || !spares.isEmpty else { return }
+        guard !hasFailed, !isPreparingSegment, ready.isEmpty || !spares.isEmpty else { return }
         let number = (ready.last ?? segment) + 1
         let file = SegmentName.file(number)
         let source: DiskStep =
@@ -481,7 +495,7 @@ public struct DurableLog: ~Copyable {
     }
 
     private mutating func startWriting() {
-        guard failure == nil, !isWriting, !queue.isEmpty else { return }
+        guard !hasFailed, !isWriting, !queue.isEmpty else { return }
         if offset + queue[0].frame.byteCount > settings.segmentByteCount {
             guard !ready.isEmpty else { return }  // Its preparation is under way.
             segment = ready.removeFirst()
@@ -499,7 +513,7 @@ public struct DurableLog: ~Copyable {
         writtenBase = batch.base ?? writtenBase
         let start = offset
         let frame = batch.frame.seal(
-            seed: seed(segment), epoch: epoch, batchNumber: nextBatchNumber,
+            seed: segmentSeed, epoch: epoch, batchNumber: nextBatchNumber,
             syncedSegment: previousEnd.segment, syncedOffset: UInt64(previousEnd.offset),
             commitIndex: batch.commitIndex)
         precondition(
@@ -518,7 +532,7 @@ public struct DurableLog: ~Copyable {
         previousEnd = (segment, offset)
         isWriting = true
         writingTokens = batch.tokens
-        let file = SegmentName.file(segment)
+        let file = segmentFile
         begin(
             [.write(file: file, offset: start, bytes: frame), .sync(file: file)], lane: .log,
             purpose: .batch(removableThrough: batch.removableThrough))

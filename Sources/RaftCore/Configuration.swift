@@ -6,18 +6,18 @@ public struct Configuration: Equatable, Sendable {
     public private(set) var voters: [MemberID]
     /// Members that only follow, ascending, disjoint from the voters.
     public private(set) var learners: [MemberID]
+    /// Voters and learners, ascending.
+    public private(set) var members: [MemberID]
 
     /// Creates a configuration; the order of the arguments doesn't matter.
     public init(voters: [MemberID], learners: [MemberID] = []) {
         self.voters = voters.sorted()
         self.learners = learners.sorted()
+        self.members = (voters + learners).sorted()
         precondition(
-            zip(self.members, self.members.dropFirst()).allSatisfy { $0 < $1 },
+            zip(members, members.dropFirst()).allSatisfy { $0 < $1 },
             "a member stands twice in a configuration")
     }
-
-    /// Voters and learners, ascending.
-    public var members: [MemberID] { (voters + learners).sorted() }
 
     /// Whether the member's vote and acknowledgements count.
     public func isVoter(_ member: MemberID) -> Bool { voters.contains(member) }

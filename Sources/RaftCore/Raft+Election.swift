@@ -171,7 +171,7 @@ extension Raft {
         fastElectionsLeft = 0
         rounds = ReadRounds()
         transfer = nil
-        progress = [:]
+        progress = ProgressTable()
         syncProgressWithConfiguration(now: now)
         uncommittedBytes = 0
         if log.lastIndex > commitIndex {

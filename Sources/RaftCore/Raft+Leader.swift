@@ -62,7 +62,7 @@ extension Raft {
 
     mutating func syncProgressWithConfiguration(now: Microseconds) {
         let members = configuration.members
-        for member in progress.keys where !configuration.contains(member) {
+        for member in progress.members where !configuration.contains(member) {
             progress[member] = nil
         }
         for member in members where member != id && progress[member] == nil {
@@ -109,7 +109,7 @@ extension Raft {
         for read in rounds.removeAll() + earlyReads { failRead(read) }
         earlyReads.removeAll()
         roundVoters = RoundVoters()
-        progress = [:]
+        progress = ProgressTable()
         transfer = nil
         uncommittedBytes = 0
         pending.mustReplicate = false
@@ -120,6 +120,7 @@ extension Raft {
     /// Runs once a batch: opens a read round, then sends each peer what it lacks.
     mutating func flushLeader() {
         let newRound = rounds.begin()
+        guard newRound != nil || pending.mustReplicate || pending.committed else { return }
         let members = configuration.members
         if newRound != nil || pending.mustReplicate {
             for peer in members where peer != id {
@@ -144,20 +145,23 @@ extension Raft {
     mutating func replicate(to peer: MemberID) -> Bool {
         var sent = false
         while true {
-            let state = progress[peer]!
-            switch state.mode {
+            // Not one copy of it all: the list of appends in flight would be copied when it changes.
+            let next = progress[peer]!.next
+            switch progress[peer]!.mode {
             case .probe(let awaitingAnswer):
-                if awaitingAnswer || !state.isConnected { return sent }
+                if awaitingAnswer || !progress[peer]!.isConnected { return sent }
             case .replicate:
-                if state.next > log.lastIndex || state.inflight.isFull(settings) { return sent }
+                if next > log.lastIndex || progress[peer]!.inflight.isFull(settings) {
+                    return sent
+                }
             case .reading, .snapshot:
                 return sent
             }
-            if state.next - 1 < log.base.index {
+            if next - 1 < log.base.index {
                 beginSnapshot(to: peer)
                 return sent
             }
-            let range = nextRange(from: state.next)
+            let range = nextRange(from: next)
             if let range, range.lowerBound < firstCachedIndex {
                 progress[peer]!.mode = .reading(range)
                 pending.effects.append(.readLog(for: peer, range: range))

@@ -39,7 +39,7 @@ public struct Raft: Equatable, Sendable {
     var random: RandomStream
 
     // Leader's.
-    var progress: [MemberID: Progress] = [:]
+    var progress = ProgressTable()
     var rounds = ReadRounds()
     var roundVoters = RoundVoters()
     /// Reads that arrived before anything of this term was committed.
@@ -81,6 +81,14 @@ public struct Raft: Equatable, Sendable {
         var reset: SnapshotMark?
         var committed = false
         var mustReplicate = false
+
+        var isEmpty: Bool {
+            effects.isEmpty && sends.isEmpty && durableSends.isEmpty && !hardStateChanged
+                && truncation == nil && !hasReset && !committed && !mustReplicate
+        }
+
+        /// By its case: to compare a mark with nil copies it.
+        private var hasReset: Bool { if case .some = reset { true } else { false } }
     }
 
     /// A member as it was when its disk was last synced.
@@ -162,16 +170,16 @@ public struct Raft: Equatable, Sendable {
 
     /// How far each other member has come, by id ascending. Empty unless this member leads.
     public var peerStates: [PeerState] {
-        progress.keys.sorted().map { member in
+        progress.members.map { member in
             let state = progress[member]!
             return PeerState(
                 member: member, match: state.match, lastContact: state.lastContact)
         }
     }
 
-    /// How far each peer's durable log agrees with this leader's, in no order.
+    /// How far each peer's durable log agrees with this leader's, by id ascending.
     package var peerMatches: [(member: MemberID, match: LogIndex)] {
-        progress.map { ($0.key, $0.value.match) }
+        progress.members.map { ($0, progress[$0]!.match) }
     }
 
     /// A leader's view of one peer.
@@ -189,7 +197,8 @@ public struct Raft: Equatable, Sendable {
         switch role {
         case .leader:
             min(
-                heartbeatDeadline, quorumCheckDeadline, transfer?.deadline ?? .max, roundsDeadline)
+                min(heartbeatDeadline, quorumCheckDeadline),
+                min(transfer?.deadline ?? .max, roundsDeadline))
         case .follower, .preCandidate, .candidate:
             canCampaign ? electionDeadline : .max
         }
@@ -219,6 +228,8 @@ public struct Raft: Equatable, Sendable {
     /// Ends a batch: hands out everything the events since the last flush led to.
     public mutating func flush(into effects: inout [Effect]) {
         if role == .leader { flushLeader() }
+        // Most batches are flushed once more than they have to say.
+        guard !pending.isEmpty || disk.handedIndex < log.lastIndex else { return }
         effects.append(contentsOf: pending.effects)
         if let persist = takePersist() { effects.append(.persist(persist)) }
         for message in pending.sends { effects.append(.send(message)) }

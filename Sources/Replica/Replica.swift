@@ -270,13 +270,15 @@ public struct Replica: ~Copyable {
 
     /// When `.timer` is due next.
     public var nextDeadline: Microseconds {
+        // Two at a time: of more, `min` makes an array.
         var deadline = core.nextDeadline
-        deadline = min(deadline, writes.nextDeadline ?? .max, reads.nextDeadline ?? .max)
+        deadline = min(deadline, writes.nextDeadline ?? .max)
+        deadline = min(deadline, reads.nextDeadline ?? .max)
         if core.isLeader { deadline = min(deadline, leases.nextDeadline) }
         if log.wantsMarker {
             deadline = min(deadline, lastLogActivity + settings.idleMarkerMicroseconds)
         }
-        deadline = min(deadline, progressDeadline, announceAgainAt)
+        deadline = min(deadline, min(progressDeadline, announceAgainAt))
         deadline = min(deadline, leaseCalls.nextDeadline ?? .max)
         if compactionPending || watchersAreBehind {
             deadline = min(deadline, now + Replica.backgroundStepMicroseconds)
@@ -330,7 +332,7 @@ public struct Replica: ~Copyable {
 
     /// Carries out what consensus has decided; false if that was nothing.
     private mutating func carryOutDecisions() -> Bool {
-        raftEffects.removeAll(keepingCapacity: true)
+        if !raftEffects.isEmpty { raftEffects.removeAll(keepingCapacity: true) }
         core.flush(into: &raftEffects)
         for effect in raftEffects { carryOut(effect) }
         return !raftEffects.isEmpty
@@ -401,7 +403,7 @@ public struct Replica: ~Copyable {
     }
 
     private mutating func drainLog() {
-        logOutputs.removeAll(keepingCapacity: true)
+        if !logOutputs.isEmpty { logOutputs.removeAll(keepingCapacity: true) }
         log.drain(into: &logOutputs)
         for output in logOutputs {
             switch output {

@@ -38,13 +38,13 @@ final class ReplicaLoop: @unchecked Sendable {
     // Accesses end with their statements, before anything is called; not checked again for each
     // request.
     @exclusivity(unchecked) private var requests: [ClientRequest] = []
-    private var events: [ReplicaEvent] = []
+    @exclusivity(unchecked) private var events: [ReplicaEvent] = []
     @exclusivity(unchecked) private var isTurnScheduled = false
     private var effects: [ReplicaEffect] = []
     /// The array that `effects` changes places with while its effects are carried out.
-    private var spareEffects: [ReplicaEffect] = []
+    @exclusivity(unchecked) private var spareEffects: [ReplicaEffect] = []
     /// Those of this turn.
-    private var diskOperations: [DiskOperation] = []
+    @exclusivity(unchecked) private var diskOperations: [DiskOperation] = []
     private var knownLeader: MemberID?
     private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
@@ -169,8 +169,10 @@ final class ReplicaLoop: @unchecked Sendable {
         }
         // What a peer has yet to write comes first, then what this disk has, and then who only waits.
         peers.flush()
-        for operation in diskOperations { perform(operation) }
-        diskOperations.removeAll(keepingCapacity: true)
+        if !diskOperations.isEmpty {
+            for operation in diskOperations { perform(operation) }
+            diskOperations.removeAll(keepingCapacity: true)
+        }
         outlets?.turnEnded()
     }
 

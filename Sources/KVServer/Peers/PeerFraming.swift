@@ -62,28 +62,29 @@ final class PeerFrameHandler: ChannelInboundHandler {
     }
 
     private let callbacks: Callbacks
-    private var received = ByteBuffer()
+    /// The part of a frame that has come.
+    private var partial = ByteBuffer()
 
     init(_ callbacks: Callbacks) { self.callbacks = callbacks }
 
     func channelActive(context: ChannelHandlerContext) { callbacks.active(context.channel) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        var incoming = unwrapInboundIn(data)
-        if received.readableBytes == 0 {
-            received = incoming
-        } else {
-            received.writeBuffer(&incoming)
+        // Taken out, so that each look at it isn't checked for exclusive access.
+        var buffer = unwrapInboundIn(data)
+        if partial.readableBytes > 0 {
+            partial.writeBuffer(&buffer)
+            swap(&partial, &buffer)
         }
         while true {
-            switch PeerFraming.nextFrame(in: &received) {
+            switch PeerFraming.nextFrame(in: &buffer) {
             case .frame(let payload): callbacks.frame(context.channel, payload)
             case .incomplete:
-                if received.readableBytes == 0 { received.clear() }
+                partial = buffer.readableBytes > 0 ? buffer : ByteBuffer()
                 return
             case .malformed(let reason):
                 callbacks.malformed(context.channel, reason)
-                received.clear()
+                partial = ByteBuffer()
                 context.close(promise: nil)
                 return
             }
