@@ -147,9 +147,7 @@ extension ApplyResult {
         case .nothing, .leaseCheckpoint, .leaseExpiry, .leaseExpiryVoid, .configuration,
             .memberAttributes:
             return .noResponse
-        case .put(let put):
-            out.reserveCapacity(header.fieldSize)
-            put.append(header, to: &out)
+        case .put(let put): put.append(header, to: &out)
         case .deleteRange(let deletion): deletion.append(header, to: &out)
         case .txn(let txn):
             // A put's part takes less, unless it says what was there before.

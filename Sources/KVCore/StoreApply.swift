@@ -165,8 +165,7 @@ extension Store {
             leasedKeys.remove(positionOf: old)
         }
         if version.lease != 0 { leasedKeys.upsert(version) }
-        record(
-            version, reclaiming: History.reclaimable(by: version, replacing: old), &changes)
+        record(version, replacing: old, &changes)
         return PutOutcome(
             previous: request.prevKV ? old.map(KeyVersion.init) : nil, revision: mod)
     }
@@ -198,15 +197,14 @@ extension Store {
         }
         tree.upsert(tombstone)
         if old.lease != 0 { leasedKeys.remove(positionOf: old) }
-        record(
-            tombstone, reclaiming: History.reclaimable(by: tombstone, replacing: old), &changes)
+        record(tombstone, replacing: old, &changes)
     }
 
     /// Accounts for a change and appends it to the history.
     private mutating func record(
-        _ version: VersionStorage, reclaiming: UInt64, _ changes: inout [KeyVersion]
+        _ version: VersionStorage, replacing old: VersionStorage?, _ changes: inout [KeyVersion]
     ) {
-        history.append(version, reclaiming: reclaiming)
+        history.append(version, reclaiming: History.reclaimable(by: version, replacing: old))
         versionBytes += version.logicalBytes
         pendingChanges += 1
         hasher.combine(version)

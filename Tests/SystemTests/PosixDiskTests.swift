@@ -62,6 +62,9 @@ struct PosixDiskTests {
 }
 
 /// Looks at a file's size all the time.
+///
+/// `@unchecked Sendable`: what changes is guarded by the lock, but for `partSeen`, which the watching
+/// thread alone changes and others read when it is done.
 private final class Watched: @unchecked Sendable {
     private let file: String
     private let byteCount: Int
