@@ -23,6 +23,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CEpoll"),
         .target(name: "CCRC32C"),
         .target(name: "CAsyncIO"),
         .target(name: "CJemalloc", linkerSettings: [.linkedLibrary("jemalloc")]),
@@ -35,6 +36,13 @@ let package = Package(
         .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
         .target(name: "DurableLog", dependencies: ["CLZ4", "CCRC32C"]),
         .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),
+        .target(
+            name: "SocketTransport",
+            dependencies: [
+                "CEpoll",
+                .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ]),
         .target(
             name: "HTTP2",
             dependencies: [
@@ -58,6 +66,7 @@ let package = Package(
             name: "KVServer",
             dependencies: [
                 "CAsyncIO", "CJemalloc", "EtcdWire", "KVCore", "DurableLog", "Replica", "HTTP2",
+                "SocketTransport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
@@ -132,8 +141,7 @@ let package = Package(
             name: "SystemTests",
             dependencies: [
                 "KVServer", "kvctl", "DurableLog", "EtcdMessages", "EtcdWire", "HTTP2", "KVCore",
-                "RaftCore",
-                "TestSupport",
+                "RaftCore", "SocketTransport", "TestSupport",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOEmbedded", package: "swift-nio"),
@@ -148,6 +156,13 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOHPACK", package: "swift-nio-http2"),
+            ]),
+        .testTarget(
+            name: "SocketTransportTests",
+            dependencies: [
+                "SocketTransport",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]),
         .testTarget(
             name: "KVClientTests",

@@ -1,20 +1,20 @@
 import HTTP2
 import Logging
 import NIOCore
-import NIOPosix
 import Replica
+import SocketTransport
 
 /// The clients' port: HTTP/2 goes to the etcd services, HTTP/1.1 to the endpoints.
 final class ClientListener {
-    private let loop: EventLoop
+    private let loop: SocketLoop
     private let service: EtcdService
     private let health: HealthCheck
     private let limits: HTTP2Limits
     private let logger: Logger
-    private var servers: [Channel] = []
+    private var servers: [SocketListener] = []
 
     init(
-        replica: ReplicaLoop, configuration: ServerConfiguration, loop: EventLoop, logger: Logger
+        replica: ReplicaLoop, configuration: ServerConfiguration, loop: SocketLoop, logger: Logger
     ) {
         self.loop = loop
         self.logger = logger
@@ -40,27 +40,13 @@ final class ClientListener {
     /// A message may be this much larger than the largest request, as in etcd.
     static let messageOverheadBytes = 512 << 10
 
-    func listen(on endpoints: [Endpoint]) -> EventLoopFuture<Void> {
-        let guarded = NIOLoopBound(self, eventLoop: loop)
-        let binds = endpoints.flatMap { endpoint in
-            endpoint.bindHosts.map { host in
-                ServerBootstrap(group: loop)
-                    .serverChannelOption(.backlog, value: 1_024)
-                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                    .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                    // One read a turn: a second one would only find the socket empty.
-                    .childChannelOption(.maxMessagesPerRead, value: 1)
-                    .childChannelInitializer { channel in
-                        channel.eventLoop.makeCompletedFuture {
-                            try guarded.value.configure(channel)
-                        }
-                    }
-                    .bind(host: host, port: endpoint.port)
-                    .map { guarded.value.servers.append($0) }
-                    .optionalIfIPv6(host)
-            }
+    /// Binds the addresses.
+    ///
+    /// - Throws: what `SocketListener` throws of the first that can't be bound.
+    func listen(on endpoints: [Endpoint]) throws {
+        servers = try SocketListener.all(of: endpoints, backlog: 1_024, loop: loop) {
+            [unowned self] in try configure($0)
         }
-        return EventLoopFuture.andAllSucceed(binds, on: loop)
     }
 
     private func configure(_ channel: Channel) throws {
@@ -84,7 +70,7 @@ final class ClientListener {
     var isIdle: Bool { service.isIdle }
 
     func stopAccepting() {
-        for server in servers { server.close(promise: nil) }
+        for server in servers { server.close() }
         service.stopAccepting()
     }
 

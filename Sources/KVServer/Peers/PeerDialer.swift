@@ -1,5 +1,5 @@
 import NIOCore
-import NIOPosix
+import SocketTransport
 
 /// Opens connections to other members.
 enum PeerDialer {
@@ -12,25 +12,14 @@ enum PeerDialer {
     ///   that vanished without a word is noticed by that. A peer that has no room for more is waited
     ///   for no longer, so that it must be able to make room in this time.
     static func connect(
-        to endpoint: Endpoint, on loop: EventLoop, patience: TimeAmount = .seconds(5),
+        to endpoint: Endpoint, on loop: SocketLoop, patience: TimeAmount = .seconds(5),
         _ callbacks: PeerFrameHandler.Callbacks
-    ) -> EventLoopFuture<Channel> {
-        let guarded = NIOLoopBound(callbacks, eventLoop: loop)
-        return ClientBootstrap(group: loop)
-            .connectTimeout(connectTimeout)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(
-                ChannelOptions.Types.SocketOption(
-                    level: .tcp, name: .init(rawValue: TCP_USER_TIMEOUT)),
-                value: .init(patience.nanoseconds / 1_000_000)
-            )
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        PeerFrameHandler(guarded.value))
-                }
-            }
-            .connect(host: endpoint.host, port: endpoint.port)
-            .hop(to: loop)
+    ) -> EventLoopFuture<SocketChannel> {
+        SocketConnector.connect(
+            host: endpoint.host, port: endpoint.port, timeout: connectTimeout, patience: patience,
+            loop: loop
+        ) { channel in
+            try channel.pipeline.syncOperations.addHandler(PeerFrameHandler(callbacks))
+        }
     }
 }

@@ -1,7 +1,7 @@
 import Logging
 import NIOCore
-import NIOPosix
 import RaftCore
+import SocketTransport
 
 /// The connection this member opened to one peer, kept up for as long as the peer is a member.
 ///
@@ -30,21 +30,22 @@ final class PeerLink {
 
     let peer: MemberID
     let endpoint: Endpoint
-    private let loop: EventLoop
+    private let loop: SocketLoop
     private let hello: PeerHello
     private let logger: Logger
     private let report: (Report) -> Void
 
-    private var channel: Channel?
-    private var isWelcome = false
+    // Accesses of what each flush looks at end with their statements; not checked again each time.
+    @exclusivity(unchecked) private var channel: Channel?
+    @exclusivity(unchecked) private var isWelcome = false
     private var wasConnected = false
     private var attempts = 0
-    private var unsent = ByteBuffer()
+    @exclusivity(unchecked) private var unsent = ByteBuffer()
     private var isClosed = false
     private var lastRefusal = ""
 
     init(
-        peer: MemberID, endpoint: Endpoint, loop: EventLoop, hello: PeerHello, logger: Logger,
+        peer: MemberID, endpoint: Endpoint, loop: SocketLoop, hello: PeerHello, logger: Logger,
         report: @escaping (Report) -> Void
     ) {
         self.peer = peer
@@ -137,22 +138,12 @@ final class PeerLink {
     }
 
     private func connectFailed(_ error: any Error) {
-        if wasConnected, Self.isRefusal(error) {
+        if wasConnected, let error = error as? ConnectError, error.isRefusal {
             wasConnected = false
             logger.info("the peer's process is gone: its port refuses connections")
             report(.processGone)
         }
         retry()
-    }
-
-    private static func isRefusal(_ error: any Error) -> Bool {
-        if let error = error as? NIOConnectionError {
-            return !error.connectionErrors.isEmpty
-                && error.connectionErrors.allSatisfy {
-                    ($0.error as? IOError)?.errnoCode == ECONNREFUSED
-                }
-        }
-        return (error as? IOError)?.errnoCode == ECONNREFUSED
     }
 
     private func broke(_ channel: Channel) {

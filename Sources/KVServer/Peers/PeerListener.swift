@@ -1,7 +1,7 @@
 import Logging
 import NIOCore
-import NIOPosix
 import RaftCore
+import SocketTransport
 
 /// Accepts the connections of other members, checks who they are, and passes their frames on.
 final class PeerListener {
@@ -17,13 +17,13 @@ final class PeerListener {
     /// Connections that haven't said hello within this time are closed.
     private static let helloTimeout = TimeAmount.seconds(5)
 
-    private let loop: EventLoop
+    private let loop: SocketLoop
     private let callbacks: Callbacks
     private let incarnation: UInt64
     private let logger: Logger
     private var connections: [ObjectIdentifier: Connection] = [:]
     private var mainConnections: [MemberID: ObjectIdentifier] = [:]
-    private var servers: [Channel] = []
+    private var servers: [SocketListener] = []
 
     private struct Connection {
         var channel: Channel
@@ -31,37 +31,25 @@ final class PeerListener {
         var receiver: SnapshotReceiver?
     }
 
-    init(loop: EventLoop, incarnation: UInt64, logger: Logger, callbacks: Callbacks) {
+    init(loop: SocketLoop, incarnation: UInt64, logger: Logger, callbacks: Callbacks) {
         self.loop = loop
         self.incarnation = incarnation
         self.logger = logger
         self.callbacks = callbacks
     }
 
-    /// Binds the addresses; the future fails with the first that can't be bound.
-    func listen(on endpoints: [Endpoint]) -> EventLoopFuture<Void> {
-        let guarded = NIOLoopBound(self, eventLoop: loop)
-        let binds = endpoints.flatMap { endpoint in
-            endpoint.bindHosts.map { host in
-                ServerBootstrap(group: loop)
-                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                    .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                    .childChannelInitializer { channel in
-                        channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(
-                                PeerFrameHandler(guarded.value.handlerCallbacks))
-                        }
-                    }
-                    .bind(host: host, port: endpoint.port)
-                    .map { guarded.value.servers.append($0) }
-                    .optionalIfIPv6(host)
-            }
+    /// Binds the addresses.
+    ///
+    /// - Throws: what `SocketListener` throws of the first that can't be bound.
+    func listen(on endpoints: [Endpoint]) throws {
+        let callbacks = handlerCallbacks
+        servers = try SocketListener.all(of: endpoints, loop: loop) { channel in
+            try channel.pipeline.syncOperations.addHandler(PeerFrameHandler(callbacks))
         }
-        return EventLoopFuture.andAllSucceed(binds, on: loop)
     }
 
     func close() {
-        for server in servers { server.close(promise: nil) }
+        for server in servers { server.close() }
         for connection in connections.values { connection.channel.close(promise: nil) }
     }
 
@@ -154,20 +142,5 @@ final class PeerListener {
     private func answer(_ welcome: PeerWelcome, on channel: Channel) {
         channel.writeAndFlush(
             PeerFraming.frame(welcome.encoded(), allocator: channel.allocator), promise: nil)
-    }
-}
-
-extension EventLoopFuture where Value == Void {
-    /// `localhost` is served on both loopback addresses, but a machine without IPv6 is no error.
-    func optionalIfIPv6(_ host: String) -> EventLoopFuture<Void> {
-        guard host == "::1" else { return self }
-        return flatMapError { error in
-            if let error = error as? IOError,
-                error.errnoCode == EADDRNOTAVAIL || error.errnoCode == EAFNOSUPPORT
-            {
-                return self.eventLoop.makeSucceededVoidFuture()
-            }
-            return self.eventLoop.makeFailedFuture(error)
-        }
     }
 }

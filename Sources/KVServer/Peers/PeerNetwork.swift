@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import RaftCore
 import Replica
+import SocketTransport
 
 /// All connections to other members: one link out and one in per peer, and one more for each
 /// snapshot under way. Lives on the replica's event loop.
@@ -11,7 +12,7 @@ final class PeerNetwork {
     private let identity: DirectoryIdentity
     private let incarnation: UInt64
     private let limits: StoreLimits
-    private let loop: EventLoop
+    private let loop: SocketLoop
     /// Reads the snapshots that are sent, piece by piece.
     private let readDisk: DiskThread
     private let directory: String
@@ -27,7 +28,7 @@ final class PeerNetwork {
     var deliver: (ReplicaEvent) -> Void = { _ in }
 
     init(
-        identity: DirectoryIdentity, incarnation: UInt64, limits: StoreLimits, loop: EventLoop,
+        identity: DirectoryIdentity, incarnation: UInt64, limits: StoreLimits, loop: SocketLoop,
         directory: String, readDisk: DiskThread, logger: Logger
     ) {
         self.identity = identity
@@ -39,8 +40,10 @@ final class PeerNetwork {
         self.logger = logger
     }
 
-    func start(listeningOn endpoints: [Endpoint], members: [ClusterMember]) -> EventLoopFuture<Void>
-    {
+    /// Listens and connects.
+    ///
+    /// - Throws: what `SocketListener` throws of an address that can't be bound.
+    func start(listeningOn endpoints: [Endpoint], members: [ClusterMember]) throws {
         let listener = PeerListener(
             loop: loop, incarnation: incarnation, logger: logger,
             callbacks: PeerListener.Callbacks(
@@ -50,7 +53,7 @@ final class PeerNetwork {
             ))
         self.listener = listener
         membersChanged(members)
-        return listener.listen(on: endpoints)
+        try listener.listen(on: endpoints)
     }
 
     func close() {

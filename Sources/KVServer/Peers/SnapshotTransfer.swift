@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import RaftCore
 import Replica
+import SocketTransport
 
 /// Frames of a connection that carries a snapshot. After the welcome: one header, then pieces of
 /// the file in order, then an empty frame. The receiver answers with one byte when the file is
@@ -32,7 +33,7 @@ enum SnapshotDelivery: Equatable, Sendable {
 
 /// Streams one snapshot file to a peer over a connection of its own.
 final class SnapshotSender {
-    private let loop: EventLoop
+    private let loop: SocketLoop
     private let disk: DiskThread
     private let file: String
     private let index: LogIndex
@@ -45,7 +46,7 @@ final class SnapshotSender {
     private var progressWatch: Scheduled<Void>?
 
     init(
-        file: String, index: LogIndex, term: Term, hello: PeerHello, loop: EventLoop,
+        file: String, index: LogIndex, term: Term, hello: PeerHello, loop: SocketLoop,
         disk: DiskThread, patience: TimeAmount = SnapshotFrames.patience,
         finished: @escaping (SnapshotDelivery) -> Void
     ) {

@@ -3,16 +3,16 @@ import Glibc
 import KVCore
 import Logging
 import NIOCore
-import NIOPosix
 import RaftCore
 import Replica
+import SocketTransport
 
 /// All parts of a running member, on one event loop.
 ///
 /// `@unchecked Sendable`: made on its loop and used there only; other threads hop onto the loop.
 final class Node: @unchecked Sendable {
     private let configuration: ServerConfiguration
-    private let loop: EventLoop
+    private let loop: SocketLoop
     private let logger: Logger
     private let exit: ExitCode
     private let logWriter: LogWriter
@@ -28,7 +28,7 @@ final class Node: @unchecked Sendable {
 
     init(
         configuration: ServerConfiguration, recovered: RecoveredReplica,
-        applyRecord: ApplyRecord, loop: EventLoop, logger: Logger, exit: ExitCode
+        applyRecord: ApplyRecord, loop: SocketLoop, logger: Logger, exit: ExitCode
     ) {
         self.configuration = configuration
         self.loop = loop
@@ -65,11 +65,12 @@ final class Node: @unchecked Sendable {
     }
 
     /// Listens and joins the cluster.
-    func start() -> EventLoopFuture<Void> {
+    ///
+    /// - Throws: what `SocketListener` throws of an address that can't be bound.
+    func start() throws {
         replica.submit(.start)
-        return peers.start(
-            listeningOn: configuration.listenPeers, members: replica.status.members
-        ).flatMap { self.clients.listen(on: self.configuration.listenClients) }
+        try peers.start(listeningOn: configuration.listenPeers, members: replica.status.members)
+        try clients.listen(on: configuration.listenClients)
     }
 
     /// Stops accepting, hands leadership over, finishes what was accepted, leaves.

@@ -3,9 +3,9 @@ import Glibc
 import KVCore
 import Logging
 import NIOCore
-import NIOPosix
 import RaftCore
 import Replica
+import SocketTransport
 
 /// The life of a kvserver process.
 enum Server {
@@ -20,8 +20,7 @@ enum Server {
         let applyRecord = try ApplyRecord(directory: configuration.dataDirectory)
         if let entry = applyRecord.hopelessEntry { waitBeside(entry, configuration, logger) }
         let recovered = try recover(configuration, logger: logger)
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let loop = group.next()
+        let loop = SocketLoop()
         let exit = ExitCode(loop: loop)
         let node: Node
         do {
@@ -30,7 +29,7 @@ enum Server {
                     configuration: configuration, recovered: recovered,
                     applyRecord: applyRecord, loop: loop, logger: logger, exit: exit)
             }.wait()
-            try loop.flatSubmit { node.start() }.wait()
+            try loop.submit { try node.start() }.wait()
         } catch {
             throw StartupError.listening(error)
         }

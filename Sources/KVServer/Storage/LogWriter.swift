@@ -3,7 +3,7 @@ import DurableLog
 import Glibc
 import Logging
 import NIOCore
-import NIOPosix
+import SocketTransport
 
 /// Carries out what the log wants written, one operation at a time, on behalf of an event loop.
 ///
@@ -22,14 +22,14 @@ final class LogWriter: @unchecked Sendable {
     private static let maxBatchBytes = 1 << 20
 
     private let directory: String
-    private let loop: EventLoop
+    private let loop: SocketLoop
     private let logger: Logger
     private let thread: DiskThread
     /// Is told of each operation's end, on the loop.
     var completed: ((DiskCompletion) -> Void)?
 
     /// The kernel's side; nil until it is set up, and where it can't be.
-    private var kernel: (context: UInt, signal: Int32, channel: Channel)?
+    private var kernel: (context: UInt, descriptor: Int32, signal: EventSignal)?
     /// The segment that is written to.
     private var segment: (file: String, descriptor: Int32)?
     /// The tick in which the segment's time was noted last.
@@ -39,7 +39,7 @@ final class LogWriter: @unchecked Sendable {
     private var buffer = UnsafeMutableRawBufferPointer(start: nil, count: 0)
 
     /// To be called on the loop.
-    init(directory: String, loop: EventLoop, logger: Logger) {
+    init(directory: String, loop: SocketLoop, logger: Logger) {
         self.directory = directory
         self.loop = loop
         self.logger = logger
@@ -49,23 +49,17 @@ final class LogWriter: @unchecked Sendable {
 
     private func setUpKernel() {
         var context: UInt = 0
-        var signal: Int32 = -1
-        let code = martlet_asyncio_open(&context, &signal)
+        var descriptor: Int32 = -1
+        let code = martlet_asyncio_open(&context, &descriptor)
         guard code == 0 else { return sayUnavailable(String(cString: strerror(code))) }
-        NIOPipeBootstrap(group: loop)
-            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16))
-            .channelInitializer { [self] channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(SignalHandler(writer: self))
-                }
+        do {
+            let signal = try EventSignal(descriptor: descriptor, loop: loop) { [unowned self] in
+                collect()
             }
-            .takingOwnershipOfDescriptor(input: signal)
-            .whenComplete { [self, context, signal] result in
-                switch result {
-                case .success(let channel): kernel = (context, signal, channel)
-                case .failure(let error): sayUnavailable("\(error)")
-                }
-            }
+            kernel = (context, descriptor, signal)
+        } catch {
+            sayUnavailable("\(error)")
+        }
     }
 
     private func sayUnavailable(_ reason: String) {
@@ -93,7 +87,7 @@ final class LogWriter: @unchecked Sendable {
         buffer.copyBytes(from: bytes)
         let code = martlet_asyncio_begin(
             kernel.context, segment.descriptor, buffer.baseAddress, bytes.count, off_t(offset),
-            kernel.signal)
+            kernel.descriptor)
         guard code == 0 else {
             if code != EAGAIN { giveUp(String(cString: strerror(code))) }
             return false
@@ -110,7 +104,7 @@ final class LogWriter: @unchecked Sendable {
     }
 
     /// The kernel has signalled.
-    fileprivate func collect() {
+    private func collect() {
         var result: Int64 = 0
         guard let kernel, martlet_asyncio_take(kernel.context, &result) == 1, let batch = pending
         else { return }
@@ -135,15 +129,6 @@ final class LogWriter: @unchecked Sendable {
         finish(operation, .failure(error))
     }
 
-    /// Nobody will be signalled any more.
-    fileprivate func signalLost() {
-        guard kernel != nil else { return }
-        giveUp("its signal was lost")
-        guard let batch = pending else { return }
-        pending = nil
-        fail(batch.operation, batch.file, EIO)
-    }
-
     private func finish(_ operation: DiskOperation, _ result: Result<[[UInt8]], DiskError>) {
         completed?(DiskCompletion(operation: operation.id, result: result))
     }
@@ -155,9 +140,8 @@ final class LogWriter: @unchecked Sendable {
     }
 
     private func stopUsingKernel() {
-        let channel = kernel?.channel
+        kernel?.signal.close()
         kernel = nil
-        channel?.close(promise: nil)
         guard let descriptor = segment?.descriptor else { return }
         segment = nil
         thread.submit { _ in Glibc.close(descriptor) }
@@ -196,17 +180,4 @@ final class LogWriter: @unchecked Sendable {
         stopUsingKernel()
         thread.close()
     }
-}
-
-/// Hears the kernel's signal.
-private final class SignalHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-
-    private let writer: LogWriter
-
-    init(writer: LogWriter) { self.writer = writer }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) { writer.collect() }
-
-    func channelInactive(context: ChannelHandlerContext) { writer.signalLost() }
 }

@@ -1,0 +1,143 @@
+import CEpoll
+import Dispatch
+import Glibc
+import NIOCore
+
+/// Why no connection came about.
+package struct ConnectError: Error, CustomStringConvertible {
+    /// What became of each address of the host, in the order of the attempts; empty when the host
+    /// has none.
+    package var failures: [(address: SocketAddress, error: any Error)]
+    /// Why the name has no address; nil when it has.
+    package var resolution: String?
+
+    /// Whether the machine is there and nobody listens on it.
+    package var isRefusal: Bool {
+        !failures.isEmpty
+            && failures.allSatisfy { ($0.error as? IOError)?.errnoCode == ECONNREFUSED }
+    }
+
+    package var description: String {
+        if let resolution { return resolution }
+        return failures.map { "\($0.address): \($0.error)" }.joined(separator: "; ")
+    }
+}
+
+/// Connects to a host: to one of its addresses after the other, until one answers.
+///
+/// `@unchecked Sendable`: used on its loop only; a thread that resolves a name gives back to it.
+package final class SocketConnector: EventSource, @unchecked Sendable {
+    private let loop: SocketLoop
+    private let promise: EventLoopPromise<SocketChannel>
+    private let timeout: TimeAmount
+    private let patience: TimeAmount
+    private let addHandlers: (SocketChannel) throws -> Void
+    private var addresses: ArraySlice<SocketAddress> = []
+    private var failures: [(address: SocketAddress, error: any Error)] = []
+    private var descriptor: Int32 = -1
+    private var limit: Scheduled<Void>?
+
+    /// Connects; to be called on the loop, where the future comes true.
+    ///
+    /// - Parameters:
+    ///   - host: an address or a name.
+    ///   - timeout: how long each address may take to answer.
+    ///   - patience: how long sent bytes may stay unacknowledged before the kernel gives the
+    ///     connection up (`TCP_USER_TIMEOUT`).
+    ///   - addHandlers: gets the channel before it is active.
+    /// - Returns: the channel, or a `ConnectError`.
+    package static func connect(
+        host: String, port: Int, timeout: TimeAmount, patience: TimeAmount, loop: SocketLoop,
+        addHandlers: @escaping (SocketChannel) throws -> Void
+    ) -> EventLoopFuture<SocketChannel> {
+        loop.preconditionInEventLoop()
+        let connector = SocketConnector(
+            timeout: timeout, patience: patience, loop: loop, addHandlers: addHandlers)
+        if let address = try? SocketAddress(ipAddress: host, port: port) {
+            connector.attempt([address])
+        } else {
+            // May block for seconds; so it has a thread of its own for that time.
+            DispatchQueue.global().async {
+                let resolved = resolve(host, port: port)
+                loop.execute { connector.resolved(resolved, host: host) }
+            }
+        }
+        return connector.promise.futureResult
+    }
+
+    private init(
+        timeout: TimeAmount, patience: TimeAmount, loop: SocketLoop,
+        addHandlers: @escaping (SocketChannel) throws -> Void
+    ) {
+        self.loop = loop
+        self.timeout = timeout
+        self.patience = patience
+        self.addHandlers = addHandlers
+        promise = loop.makePromise()
+    }
+
+    private func resolved(_ result: Result<[SocketAddress], ResolutionError>, host: String) {
+        switch result {
+        case .success(let addresses): attempt(addresses[...])
+        case .failure(let error):
+            promise.fail(
+                ConnectError(failures: [], resolution: "\(host) is unknown: \(error.reason)"))
+        }
+    }
+
+    private func attempt(_ addresses: ArraySlice<SocketAddress>) {
+        self.addresses = addresses
+        guard let address = addresses.first else {
+            promise.fail(ConnectError(failures: failures))
+            return
+        }
+        do {
+            descriptor = try makeSocket(for: address)
+            try begin(address)
+        } catch {
+            failed(error)
+        }
+    }
+
+    private func begin(_ address: SocketAddress) throws {
+        var milliseconds = UInt32(clamping: patience.nanoseconds / 1_000_000)
+        setsockopt(
+            descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &milliseconds,
+            socklen_t(MemoryLayout<UInt32>.size))
+        guard
+            address.withSockAddr({ Glibc.connect(descriptor, $0, socklen_t($1)) }) == 0
+                || errno == EINPROGRESS
+        else { throw IOError(errnoCode: errno, reason: "connect") }
+        try loop.add(self, descriptor, EPOLLOUT.rawValue)
+        limit = loop.scheduleTask(in: timeout) { [self] in
+            loop.remove(descriptor)
+            failed(ChannelError.connectTimeout(timeout))
+        }
+    }
+
+    func ready(_ events: UInt32) {
+        limit?.cancel()
+        loop.remove(descriptor)
+        var code: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
+        guard code == 0 else { return failed(IOError(errnoCode: code, reason: "connect")) }
+        let channel = SocketChannel(descriptor: descriptor, loop: loop)
+        descriptor = -1
+        channel.start(addHandlers)
+        promise.succeed(channel)
+    }
+
+    private func failed(_ error: any Error) {
+        if descriptor >= 0 { Glibc.close(descriptor) }
+        descriptor = -1
+        failures.append((addresses.first!, error))
+        attempt(addresses.dropFirst())
+    }
+
+    func loopEnds() {
+        limit?.cancel()
+        Glibc.close(descriptor)
+        promise.fail(ChannelError.ioOnClosedChannel)
+    }
+}
