@@ -24,10 +24,11 @@ struct ProgressTable: Equatable, Sendable {
         position < items.count && items[position].member == member
     }
 
-    /// What is known of a peer; nil for a member that is none. It is changed in place, for it holds a
-    /// list.
+    /// What is known of a peer; nil for a member that is none. It is looked at and changed in place,
+    /// for it holds a list.
     subscript(member: MemberID) -> Progress? {
-        get {
+        // Inlined: those who look at one field copy no list then.
+        @inline(__always) get {
             let position = position(of: member)
             return holds(member, at: position) ? items[position].progress : nil
         }

@@ -260,6 +260,7 @@ public struct Replica: ~Copyable {
             core.step(.transferLeadership(to: target), now: now)
         }
         settle()
+        if received != nil { received = nil }
         if sink.isEmpty {
             swap(&sink, &effects)  // Spares every effect a copy.
         } else {
@@ -490,8 +491,6 @@ public struct Replica: ~Copyable {
                 received = (append.previous.index + 1, entryBytes)
             }
             core.step(.receive(raft), now: now)
-            settle()
-            received = nil
         case .forward(let term, let envelopes):
             proposeForwarded(envelopes, term: term, from: peer)
         case .forwardRefused(let sequences):

@@ -23,7 +23,7 @@ final class ReplicaLoop: @unchecked Sendable {
     }
 
     let loop: EventLoop
-    private var replica: Replica
+    @exclusivity(unchecked) private var replica: Replica
     private let peers: PeerNetwork
     private let logWriter: LogWriter
     /// Prepares segments, reads entries back and pieces of snapshots: short work that the log may wait
@@ -39,14 +39,16 @@ final class ReplicaLoop: @unchecked Sendable {
     // request.
     @exclusivity(unchecked) private var requests: [ClientRequest] = []
     @exclusivity(unchecked) private var events: [ReplicaEvent] = []
+    /// The array that `events` changes places with while its events are handled.
+    @exclusivity(unchecked) private var spareEvents: [ReplicaEvent] = []
     @exclusivity(unchecked) private var isTurnScheduled = false
-    private var effects: [ReplicaEffect] = []
+    @exclusivity(unchecked) private var effects: [ReplicaEffect] = []
     /// The array that `effects` changes places with while its effects are carried out.
     @exclusivity(unchecked) private var spareEffects: [ReplicaEffect] = []
     /// Those of this turn.
     @exclusivity(unchecked) private var diskOperations: [DiskOperation] = []
     private var knownLeader: MemberID?
-    private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
+    @exclusivity(unchecked) private var timer: (deadline: Microseconds, task: Scheduled<Void>)?
     private let started = NIODeadline.now()
     @exclusivity(unchecked) private(set) var nextRequestID: RequestID = 1
     private(set) var nextWatchStreamID: WatchStreamID = 1
@@ -124,9 +126,12 @@ final class ReplicaLoop: @unchecked Sendable {
         loop.preconditionInEventLoop()
         isTurnScheduled = false
         let time = now
-        let pendingEvents = events
-        events.removeAll(keepingCapacity: true)
-        for event in pendingEvents { replica.handle(event, now: time, into: &effects) }
+        var turn = spareEvents
+        spareEvents = []
+        swap(&turn, &events)
+        for event in turn { replica.handle(event, now: time, into: &effects) }
+        turn.removeAll(keepingCapacity: true)
+        spareEvents = turn
         if !requests.isEmpty {
             let batch = requests
             requests.removeAll(keepingCapacity: true)

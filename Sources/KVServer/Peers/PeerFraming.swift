@@ -8,10 +8,19 @@ enum PeerFraming {
     static let headerBytes = 8
 
     static func append(_ payload: [UInt8], to buffer: inout ByteBuffer) {
-        buffer.reserveCapacity(minimumWritableBytes: payload.count + headerBytes)
-        buffer.writeInteger(UInt32(payload.count), endianness: .little)
-        buffer.writeInteger(CRC32C.checksum(payload), endianness: .little)
-        buffer.writeBytes(payload)
+        // In one piece: each call into a buffer is checked for exclusive access.
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: payload.count + headerBytes) {
+            room in
+            payload.withUnsafeBytes { payload in
+                let checksum = CRC32C.extend(0, over: payload)
+                room.storeBytes(of: UInt32(payload.count).littleEndian, as: UInt32.self)
+                room.storeBytes(
+                    of: checksum.littleEndian, toByteOffset: 4, as: UInt32.self)
+                UnsafeMutableRawBufferPointer(rebasing: room[headerBytes...])
+                    .copyBytes(from: payload)
+            }
+            return payload.count + headerBytes
+        }
     }
 
     static func frame(_ payload: ByteBuffer, allocator: ByteBufferAllocator) -> ByteBuffer {
@@ -31,18 +40,20 @@ enum PeerFraming {
     }
 
     static func nextFrame(in buffer: inout ByteBuffer) -> NextFrame {
-        let start = buffer.readerIndex
-        guard
-            let length = buffer.getInteger(at: start, endianness: .little, as: UInt32.self),
-            let checksum = buffer.getInteger(at: start + 4, endianness: .little, as: UInt32.self)
-        else { return .incomplete }
+        guard buffer.readableBytes >= headerBytes else { return .incomplete }
+        let (length, checksum) = buffer.withUnsafeReadableBytes { bytes in
+            (
+                UInt32(littleEndian: bytes.loadUnaligned(as: UInt32.self)),
+                UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+            )
+        }
         guard length <= maxFrameBytes else {
             return .malformed(reason: "a frame claims \(length) bytes")
         }
         guard buffer.readableBytes >= headerBytes + Int(length) else { return .incomplete }
         buffer.moveReaderIndex(forwardBy: headerBytes)
         guard let payload = buffer.readSlice(length: Int(length)) else { return .incomplete }
-        guard CRC32C.checksum(payload.readableBytesView) == checksum else {
+        guard payload.withUnsafeReadableBytes({ CRC32C.extend(0, over: $0) }) == checksum else {
             return .malformed(reason: "a frame's checksum doesn't match")
         }
         return .frame(payload)

@@ -20,7 +20,10 @@ final class PeerNetwork {
     /// wait for this member's own. Most members never receive any.
     private lazy var receivingDisk = DiskThread(directory: directory, isBulk: true)
     private let logger: Logger
-    private var links: [MemberID: PeerLink] = [:]
+    /// They are few: to look along a row of them takes less than a hash.
+    private var links: [PeerLink] = []
+    /// Something was sent on a link since the last flush.
+    private var isUnflushed = false
     private var listener: PeerListener?
     private var members: [ClusterMember] = []
     private var snapshotReceiver: SnapshotReceiver?
@@ -58,15 +61,25 @@ final class PeerNetwork {
 
     func close() {
         listener?.close()
-        for link in links.values { link.close() }
+        for link in links { link.close() }
         links.removeAll()
         if snapshotReceiver != nil { receivingDisk.close() }
     }
 
-    func send(_ frame: [UInt8], to peer: MemberID) { links[peer]?.send(frame) }
+    private func link(to peer: MemberID) -> PeerLink? {
+        for link in links where link.peer == peer { return link }
+        return nil
+    }
+
+    func send(_ frame: [UInt8], to peer: MemberID) {
+        link(to: peer)?.send(frame)
+        isUnflushed = true
+    }
 
     func flush() {
-        for link in links.values { link.flush() }
+        guard isUnflushed else { return }
+        isUnflushed = false
+        for link in links { link.flush() }
     }
 
     func fault(_ fault: PeerFault, of peer: MemberID) {
@@ -79,7 +92,7 @@ final class PeerNetwork {
     /// Connects to members that are new and lets go of those that are gone.
     func membersChanged(_ members: [ClusterMember]) {
         self.members = members
-        for member in members where member.id != identity.memberID && links[member.id] == nil {
+        for member in members where member.id != identity.memberID && link(to: member.id) == nil {
             guard let url = member.peerURLs.first,
                 let endpoint = try? Endpoint(url, flag: "a member's peer URL")
             else {
@@ -98,12 +111,13 @@ final class PeerNetwork {
                 case .processGone: self?.deliver(.peerProcessGone(peer))
                 }
             }
-            links[peer] = link
+            links.append(link)
             link.connect()
         }
-        for (peer, link) in links where !members.contains(where: { $0.id == peer }) {
+        links.removeAll { link in
+            guard !members.contains(where: { $0.id == link.peer }) else { return false }
             link.close()
-            links[peer] = nil
+            return true
         }
     }
 
@@ -152,7 +166,7 @@ final class PeerNetwork {
     // MARK: - Snapshots
 
     func sendSnapshot(_ file: String, term: Term, to peer: MemberID) {
-        guard let link = links[peer], let index = SnapshotName.index(file) else {
+        guard let link = link(to: peer), let index = SnapshotName.index(file) else {
             deliver(.snapshotSent(to: peer, succeeded: false))
             return
         }
