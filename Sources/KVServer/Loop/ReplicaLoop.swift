@@ -179,6 +179,7 @@ final class ReplicaLoop: @unchecked Sendable {
             diskOperations.removeAll(keepingCapacity: true)
         }
         outlets?.turnEnded()
+        logWriter.noteTimeAhead()
     }
 
     private func carryOut(_ effect: ReplicaEffect) {
