@@ -45,14 +45,14 @@ struct PeerFramingTarget: FuzzTarget {
 
     static func cut(_ input: [UInt8], piece: Int) -> Reading {
         var reading = Reading()
-        var received = ByteBuffer()
+        var cutter = PeerFrameCutter()
         var rest = input[...]
         while !rest.isEmpty {
-            received.writeBytes(rest.prefix(piece))
+            var received = ByteBuffer(bytes: rest.prefix(piece))
             rest = rest.dropFirst(piece)
             cutting: while true {
-                switch PeerFraming.nextFrame(in: &received) {
-                case .frame(let payload): reading.payloads.append([UInt8](buffer: payload))
+                switch cutter.next(from: &received) {
+                case .frame(let payload): reading.payloads.append(payload)
                 case .incomplete: break cutting
                 case .malformed:
                     reading.isMalformed = true
@@ -69,13 +69,13 @@ struct PeerFramingTarget: FuzzTarget {
         try Self.compare(whole, Self.cut(input, piece: 1 + Int(stableHash(input) % 30)))
         trace.note(whole.isMalformed ? "malformed" : "whole")
         for payload in whole.payloads {
-            if let hello = PeerHello(ByteBuffer(bytes: payload)) {
+            if let hello = PeerHello(payload) {
                 trace.note("hello \(hello.kind)")
-                try Self.checkReadsBack(hello, PeerHello(hello.encoded()))
+                try Self.checkReadsBack(hello, PeerHello([UInt8](buffer: hello.encoded())))
             }
-            if let welcome = PeerWelcome(ByteBuffer(bytes: payload)) {
+            if let welcome = PeerWelcome(payload) {
                 trace.note("welcome")
-                try Self.checkReadsBack(welcome, PeerWelcome(welcome.encoded()))
+                try Self.checkReadsBack(welcome, PeerWelcome([UInt8](buffer: welcome.encoded())))
             }
             trace.note("frame of \(Int.bitWidth - payload.count.leadingZeroBitCount)")
         }

@@ -82,7 +82,7 @@ struct SnapshotLinkTests {
                                             channel,
                                             PeerWelcome.welcome(version: 1, incarnation: 5)
                                                 .encoded())
-                                    } else if frame.readableBytes == 0, acknowledges {
+                                    } else if frame.isEmpty, acknowledges {
                                         answer(channel, ByteBuffer(bytes: [1]))
                                     }
                                 }, malformed: { _, _ in }, inactive: { _ in })))

@@ -31,32 +31,73 @@ enum PeerFraming {
         buffer.writeImmutableBuffer(payload)
         return buffer
     }
+}
 
-    /// What stands at the front of received bytes.
-    enum NextFrame {
-        case frame(ByteBuffer)
+/// Cuts what comes on a connection into frames. Each byte is copied once, into its frame.
+struct PeerFrameCutter {
+    /// What stands next in received bytes.
+    enum Next {
+        case frame([UInt8])
+        /// All bytes are taken.
         case incomplete
         case malformed(reason: String)
     }
 
-    static func nextFrame(in buffer: inout ByteBuffer) -> NextFrame {
-        guard buffer.readableBytes >= headerBytes else { return .incomplete }
-        let (length, checksum) = buffer.withUnsafeReadableBytes { bytes in
+    /// A frame may claim much and send little: no more room is made for it ahead.
+    private static let maxRoomAhead = 1 << 20
+
+    /// The part of a header that has come.
+    private var header = ByteBuffer()
+    private var frame: (payload: [UInt8], missing: Int, checksum: UInt32)?
+
+    mutating func next(from received: inout ByteBuffer) -> Next {
+        if frame == nil {
+            guard let (length, checksum) = takeHeader(from: &received) else { return .incomplete }
+            guard length <= PeerFraming.maxFrameBytes else {
+                return .malformed(reason: "a frame claims \(length) bytes")
+            }
+            frame = ([], Int(length), checksum)
+            frame!.payload.reserveCapacity(min(Int(length), Self.maxRoomAhead))
+        }
+        let count = min(frame!.missing, received.readableBytes)
+        received.withUnsafeReadableBytes {
+            frame!.payload.append(contentsOf: UnsafeRawBufferPointer(rebasing: $0[..<count]))
+        }
+        received.moveReaderIndex(forwardBy: count)
+        frame!.missing -= count
+        guard frame!.missing == 0 else { return .incomplete }
+        let whole = frame!
+        frame = nil
+        guard CRC32C.checksum(whole.payload) == whole.checksum else {
+            return .malformed(reason: "a frame's checksum doesn't match")
+        }
+        return .frame(whole.payload)
+    }
+
+    private mutating func takeHeader(
+        from received: inout ByteBuffer
+    ) -> (length: UInt32, checksum: UInt32)? {
+        if header.readableBytes == 0, received.readableBytes >= PeerFraming.headerBytes {
+            return Self.readHeader(&received)
+        }
+        let missing = PeerFraming.headerBytes - header.readableBytes
+        var piece = received.readSlice(length: min(missing, received.readableBytes))!
+        header.writeBuffer(&piece)
+        guard header.readableBytes == PeerFraming.headerBytes else { return nil }
+        defer { header.clear() }
+        return Self.readHeader(&header)
+    }
+
+    private static func readHeader(
+        _ bytes: inout ByteBuffer
+    ) -> (length: UInt32, checksum: UInt32) {
+        defer { bytes.moveReaderIndex(forwardBy: PeerFraming.headerBytes) }
+        return bytes.withUnsafeReadableBytes { bytes in
             (
                 UInt32(littleEndian: bytes.loadUnaligned(as: UInt32.self)),
                 UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
             )
         }
-        guard length <= maxFrameBytes else {
-            return .malformed(reason: "a frame claims \(length) bytes")
-        }
-        guard buffer.readableBytes >= headerBytes + Int(length) else { return .incomplete }
-        buffer.moveReaderIndex(forwardBy: headerBytes)
-        guard let payload = buffer.readSlice(length: Int(length)) else { return .incomplete }
-        guard payload.withUnsafeReadableBytes({ CRC32C.extend(0, over: $0) }) == checksum else {
-            return .malformed(reason: "a frame's checksum doesn't match")
-        }
-        return .frame(payload)
     }
 }
 
@@ -67,35 +108,26 @@ final class PeerFrameHandler: ChannelInboundHandler {
     /// What a connection reports.
     struct Callbacks {
         var active: (Channel) -> Void = { _ in }
-        var frame: (Channel, ByteBuffer) -> Void
+        var frame: (Channel, [UInt8]) -> Void
         var malformed: (Channel, String) -> Void
         var inactive: (Channel) -> Void
     }
 
     private let callbacks: Callbacks
-    /// The part of a frame that has come.
-    private var partial = ByteBuffer()
+    @exclusivity(unchecked) private var cutter = PeerFrameCutter()
 
     init(_ callbacks: Callbacks) { self.callbacks = callbacks }
 
     func channelActive(context: ChannelHandlerContext) { callbacks.active(context.channel) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        // Taken out, so that each look at it isn't checked for exclusive access.
-        var buffer = unwrapInboundIn(data)
-        if partial.readableBytes > 0 {
-            partial.writeBuffer(&buffer)
-            swap(&partial, &buffer)
-        }
+        var bytes = unwrapInboundIn(data)
         while true {
-            switch PeerFraming.nextFrame(in: &buffer) {
+            switch cutter.next(from: &bytes) {
             case .frame(let payload): callbacks.frame(context.channel, payload)
-            case .incomplete:
-                partial = buffer.readableBytes > 0 ? buffer : ByteBuffer()
-                return
+            case .incomplete: return
             case .malformed(let reason):
                 callbacks.malformed(context.channel, reason)
-                partial = ByteBuffer()
                 context.close(promise: nil)
                 return
             }

@@ -52,8 +52,8 @@ struct PeerHello: Equatable, Sendable {
     }
 
     /// Reads a hello; nil if the bytes are none.
-    init?(_ frame: ByteBuffer) {
-        var frame = frame
+    init?(_ frame: [UInt8]) {
+        var frame = ByteBuffer(bytes: frame)
         guard frame.readBytes(length: 8) == Self.magic,
             let lowest = frame.readInteger(endianness: .little, as: UInt16.self),
             let highest = frame.readInteger(endianness: .little, as: UInt16.self),
@@ -100,8 +100,8 @@ enum PeerWelcome: Equatable, Sendable {
     }
 
     /// Reads an answer; nil if the bytes are none.
-    init?(_ frame: ByteBuffer) {
-        var frame = frame
+    init?(_ frame: [UInt8]) {
+        var frame = ByteBuffer(bytes: frame)
         switch frame.readInteger(as: UInt8.self) {
         case 0:
             guard let version = frame.readInteger(endianness: .little, as: UInt16.self),

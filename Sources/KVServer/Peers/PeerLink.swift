@@ -115,7 +115,7 @@ final class PeerLink {
             PeerFraming.frame(hello.encoded(), allocator: channel.allocator), promise: nil)
     }
 
-    private func answered(_ channel: Channel, _ frame: ByteBuffer) {
+    private func answered(_ channel: Channel, _ frame: [UInt8]) {
         switch PeerWelcome(frame) {
         case .welcome:
             isWelcome = true

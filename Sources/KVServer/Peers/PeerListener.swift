@@ -92,19 +92,19 @@ final class PeerListener {
         }
     }
 
-    private func received(_ frame: ByteBuffer, on channel: Channel) {
+    private func received(_ frame: [UInt8], on channel: Channel) {
         let key = ObjectIdentifier(channel)
         guard let connection = connections[key] else { return }
         if let receiver = connection.receiver {
             receiver.received(frame)
         } else if let sender = connection.sender {
-            callbacks.frame(sender, [UInt8](buffer: frame))
+            callbacks.frame(sender, frame)
         } else {
             greeted(frame, on: channel, key: key)
         }
     }
 
-    private func greeted(_ frame: ByteBuffer, on channel: Channel, key: ObjectIdentifier) {
+    private func greeted(_ frame: [UInt8], on channel: Channel, key: ObjectIdentifier) {
         guard let hello = PeerHello(frame) else {
             logger.warning(
                 "closing a peer connection: it began with something else than a hello",

@@ -88,9 +88,9 @@ final class SnapshotSender {
 
     private var isStreaming = false
 
-    private func answered(_ frame: ByteBuffer) {
+    private func answered(_ frame: [UInt8]) {
         if isStreaming {
-            let isTaken = frame.getInteger(at: frame.readerIndex, as: UInt8.self) == 1
+            let isTaken = frame.first == 1
             finish(isTaken ? .taken : .failed("it could not take it, and its own log says why"))
             return
         }
@@ -183,12 +183,12 @@ final class SnapshotReceiver {
         self.finished = finished
     }
 
-    func received(_ frame: ByteBuffer) {
+    func received(_ frame: [UInt8]) {
         guard !isFinished else { return }
-        var frame = frame
         guard header != nil else {
-            guard let term = frame.readInteger(endianness: .little, as: Term.self),
-                let index = frame.readInteger(endianness: .little, as: LogIndex.self)
+            var bytes = ByteBuffer(bytes: frame)
+            guard let term = bytes.readInteger(endianness: .little, as: Term.self),
+                let index = bytes.readInteger(endianness: .little, as: LogIndex.self)
             else {
                 channel.close(promise: nil)
                 return
@@ -197,10 +197,10 @@ final class SnapshotReceiver {
             disk.submit { disk in try? disk.remove(SnapshotName.incoming) }
             return
         }
-        if frame.readableBytes == 0 {
+        if frame.isEmpty {
             complete()
         } else {
-            take([UInt8](buffer: frame))
+            take(frame)
         }
     }
 
