@@ -28,6 +28,24 @@ struct CRC32CTests {
         }
     }
 
+    @Test("they agree on inputs so long that the instruction works on several rows at once")
+    func longInputs() {
+        var random = Seeded(seed: 8)
+        let bytes = random.bytes(10_000)
+        for _ in 0..<500 {
+            let start = random.below(64)
+            let end = start + random.below(bytes.count - start)
+            let seed = UInt32.random(in: 0...UInt32.max, using: &random)
+            let (fast, byTables) = bytes.withUnsafeBytes { whole in
+                let part = UnsafeRawBufferPointer(rebasing: whole[start..<end])
+                return (
+                    CRC32C.extend(seed, over: part), CRC32C.extendByTables(seed, over: part)
+                )
+            }
+            #expect(fast == byTables)
+        }
+    }
+
     @Test("a sum over parts is the sum over the whole")
     func parts() {
         let bytes = [UInt8](0..<200)

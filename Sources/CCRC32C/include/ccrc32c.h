@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// Whether this processor has an instruction for CRC-32C.
+/// Whether this processor has an instruction for CRC-32C. To be asked first, by one thread.
 bool martlet_crc32c_is_in_hardware(void);
 
 /// Extends a checksum (0 for none) over `count` bytes with that instruction.
