@@ -21,7 +21,7 @@ STEPS = [
     ("peers: cut, decode, consensus", r"Replica\.\(receive"),
     ("batch: seal, checksum, hand to the disk's thread", r"DurableLog|RaftCore\.Persist"),
     ("peers: encode, write", r"PeerNetwork|PeerCodec|KVServer\.Peer"),
-    ("sockets: read", r"readFromSocket"),
+    ("sockets: read", r"readOnce"),
     ("snapshots", r"Snapshot|LZ4"),
     ("consensus and replica, the rest", r"RaftCore|Replica\.|ReplicaLoop"),
     ("event loop, wake-ups, allocations whose caller the stack hides", r""),

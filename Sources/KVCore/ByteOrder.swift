@@ -24,13 +24,8 @@ func compareBytes(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointe
 }
 
 /// Compares byte strings as etcd does.
-func compareBytes(_ left: some Collection<UInt8>, _ right: some Collection<UInt8>) -> Int {
-    var remaining = right.makeIterator()
-    for leftByte in left {
-        guard let rightByte = remaining.next() else { return 1 }
-        if leftByte != rightByte { return leftByte < rightByte ? -1 : 1 }
-    }
-    return remaining.next() == nil ? 0 : -1
+func compareBytes(_ left: ArraySlice<UInt8>, _ right: ArraySlice<UInt8>) -> Int {
+    left.withUnsafeBytes { left in right.withUnsafeBytes { compareBytes(left, $0) } }
 }
 
 /// The keys a request speaks of: one key, or `[start, end)` where `end` may be absent.

@@ -173,7 +173,7 @@ struct KeyTreeTests {
             ([1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1], 1),
         ] as [([UInt8], [UInt8], Int)])
     func byteOrder(left: [UInt8], right: [UInt8], order: Int) {
-        #expect(compareBytes(left, right) == order)
+        #expect(compareBytes(left[...], right[...]) == order)
         #expect(
             left.withUnsafeBytes { a in right.withUnsafeBytes { compareBytes(a, $0) } } == order)
         #expect(
