@@ -18,7 +18,7 @@ enum { row = 512 };
 static uint32_t shifted[4][256];
 
 __attribute__((target("sse4.2")))
-static void prepare(void) {
+static void fill_table(void) {
     for (int place = 0; place < 4; place++) {
         for (uint32_t byte = 0; byte < 256; byte++) {
             uint64_t crc = byte << (8 * place);
@@ -39,10 +39,10 @@ static uint64_t word_at(const unsigned char *bytes) {
     return word;
 }
 
-bool martlet_crc32c_is_in_hardware(void) {
+bool martlet_crc32c_prepare(void) {
     unsigned int a, b, c = 0, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_SSE4_2)) return false;
-    prepare();
+    fill_table();
     return true;
 }
 
@@ -66,7 +66,7 @@ uint32_t martlet_crc32c_extend(uint32_t checksum, const void *bytes, size_t coun
 
 #else
 
-bool martlet_crc32c_is_in_hardware(void) { return false; }
+bool martlet_crc32c_prepare(void) { return false; }
 
 uint32_t martlet_crc32c_extend(uint32_t checksum, const void *bytes, size_t count) {
     (void)bytes;

@@ -6,7 +6,7 @@ import CCRC32C
 /// A put of 256 bytes is summed up seven times in a cluster of three (log and frames). That took
 /// 1,430 instructions each by tables, and takes 140 by the instruction (`valgrind --tool=callgrind`).
 public enum CRC32C {
-    private static let isInHardware = martlet_crc32c_is_in_hardware()
+    private static let isInHardware = martlet_crc32c_prepare()
 
     private static let tables: [UInt32] = {
         var tables = [UInt32](repeating: 0, count: 8 * 256)

@@ -11,10 +11,16 @@ final class LoopTimer: Comparable, @unchecked Sendable {
     fileprivate var isQueued = false
     /// Nil once it ran or was cancelled, so that what it holds goes at once.
     fileprivate var action: (() -> Void)?
+    /// Is called instead when the loop ends before.
+    fileprivate let abandoned: () -> Void
 
-    init(deadline: NIODeadline, action: @escaping () -> Void) {
+    init(
+        deadline: NIODeadline, action: @escaping () -> Void,
+        abandoned: @escaping () -> Void = {}
+    ) {
         self.deadline = deadline
         self.action = action
+        self.abandoned = abandoned
     }
 
     static func < (a: LoopTimer, b: LoopTimer) -> Bool {
@@ -55,6 +61,16 @@ struct LoopTimers {
             cancelledCount -= 1
         }
         return nil
+    }
+
+    /// Abandons those that haven't run.
+    mutating func removeAll() {
+        for timer in heap.unordered where timer.action != nil {
+            timer.action = nil
+            timer.abandoned()
+        }
+        heap = Heap()
+        cancelledCount = 0
     }
 
     /// Does nothing if the timer has run.

@@ -10,9 +10,10 @@ func makeSocket(for address: SocketAddress) throws -> Int32 {
     let descriptor = socket(isIPv6 ? AF_INET6 : AF_INET, Int32(kind), 0)
     guard descriptor >= 0 else { throw IOError(errnoCode: errno, reason: "socket") }
     if isIPv6 {
-        var one: Int32 = 1
+        // `::` serves IPv4 as well, whatever the machine's default is.
+        var no: Int32 = 0
         setsockopt(
-            descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one,
+            descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &no,
             socklen_t(MemoryLayout<Int32>.size))
     }
     return descriptor

@@ -6,8 +6,8 @@ import NIOCore
 ///
 /// What the channel of NIOPosix does beyond this (datagrams, files, sockets that are set up step by
 /// step, use from other threads) took 6,000 instructions for a small request and its answer. This
-/// one reads once a turn, writes at once what is flushed, and waits for the socket only when that has
-/// no room. Everything happens on the loop, `isActive` and `isWritable` included.
+/// one reads while there is something, writes at once what is flushed, and waits for the socket only
+/// when that has no room. Everything happens on the loop, `isActive` and `isWritable` included.
 ///
 /// `@unchecked Sendable`: handed between threads only to come back to the loop.
 package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked Sendable {
@@ -66,12 +66,17 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
     }
 
     /// Adds the handlers and begins to read.
-    func start(_ addHandlers: (SocketChannel) throws -> Void) {
+    ///
+    /// - Throws: what `addHandlers` throws, or `IOError`; the channel is closed then, and its handlers
+    ///   have heard of nothing.
+    func start(_ addHandlers: (SocketChannel) throws -> Void) throws {
         do {
             try addHandlers(self)
+            guard isOpen else { throw ChannelError.ioOnClosedChannel }
             try loop.add(self, descriptor, 0)
         } catch {
-            return close0(error: error, mode: .all, promise: nil)
+            close0(error: error, mode: .all, promise: nil)
+            throw error
         }
         isActive = true
         pipeline.syncOperations.fireChannelRegistered()
@@ -151,6 +156,7 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
             close0(error: error, mode: .all, promise: nil)
             return 0
         }
+        loop.readInTurn += count
         isReading = false
         pipeline.syncOperations.fireChannelRead(NIOAny(bytes))
         guard isOpen else { return 0 }
@@ -202,7 +208,7 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
         isWriting = false
         guard isOpen else { return }
         updateWritability()
-        if closesOutput, unsent.isEmpty { finishOutput() }
+        if isOpen, closesOutput, unsent.isEmpty { finishOutput() }
     }
 
     private func writeFirst() {

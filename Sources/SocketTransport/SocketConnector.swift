@@ -27,8 +27,10 @@ package struct ConnectError: Error, CustomStringConvertible {
 ///
 /// `@unchecked Sendable`: used on its loop only; a thread that resolves a name gives back to it.
 package final class SocketConnector: EventSource, @unchecked Sendable {
+    private static let timeBeforeNext = TimeAmount.milliseconds(250)
+
     private let loop: SocketLoop
-    private let promise: EventLoopPromise<SocketChannel>
+    let promise: EventLoopPromise<SocketChannel>
     private let timeout: TimeAmount
     private let patience: TimeAmount
     private let addHandlers: (SocketChannel) throws -> Void
@@ -41,7 +43,8 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - host: an address or a name.
-    ///   - timeout: how long each address may take to answer.
+    ///   - timeout: how long the last address may take to answer; those before it have a quarter of a
+    ///     second.
     ///   - patience: how long sent bytes may stay unacknowledged before the kernel gives the
     ///     connection up (`TCP_USER_TIMEOUT`).
     ///   - addHandlers: gets the channel before it is active.
@@ -65,7 +68,8 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
         return connector.promise.futureResult
     }
 
-    private init(
+    /// To be followed by `attempt`.
+    init(
         timeout: TimeAmount, patience: TimeAmount, loop: SocketLoop,
         addHandlers: @escaping (SocketChannel) throws -> Void
     ) {
@@ -85,7 +89,7 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
         }
     }
 
-    private func attempt(_ addresses: ArraySlice<SocketAddress>) {
+    func attempt(_ addresses: ArraySlice<SocketAddress>) {
         self.addresses = addresses
         guard let address = addresses.first else {
             promise.fail(ConnectError(failures: failures))
@@ -109,9 +113,11 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
                 || errno == EINPROGRESS
         else { throw IOError(errnoCode: errno, reason: "connect") }
         try loop.add(self, descriptor, EPOLLOUT.rawValue)
-        limit = loop.scheduleTask(in: timeout) { [self] in
+        // Another address of the host waits no longer than people notice (RFC 8305).
+        let time = addresses.count > 1 ? min(timeout, Self.timeBeforeNext) : timeout
+        limit = loop.scheduleTask(in: time) { [self] in
             loop.remove(descriptor)
-            failed(ChannelError.connectTimeout(timeout))
+            failed(ChannelError.connectTimeout(time))
         }
     }
 
@@ -124,8 +130,12 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
         guard code == 0 else { return failed(IOError(errnoCode: code, reason: "connect")) }
         let channel = SocketChannel(descriptor: descriptor, loop: loop)
         descriptor = -1
-        channel.start(addHandlers)
-        promise.succeed(channel)
+        do {
+            try channel.start(addHandlers)
+            promise.succeed(channel)
+        } catch {
+            failed(error)
+        }
     }
 
     private func failed(_ error: any Error) {
@@ -137,6 +147,7 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
 
     func loopEnds() {
         limit?.cancel()
+        loop.remove(descriptor)
         Glibc.close(descriptor)
         promise.fail(ChannelError.ioOnClosedChannel)
     }

@@ -208,4 +208,70 @@ struct SocketChannelTests {
         #expect(received == bytes)
         try await connection.end()
     }
+
+    @Test("a handler may close while it reads; nothing more is given to it")
+    func closesWhileReading() async throws {
+        final class Closer: ChannelInboundHandler, Sendable {
+            typealias InboundIn = ByteBuffer
+
+            func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+                context.fireChannelRead(data)
+                context.writeAndFlush(NIOAny(ByteBuffer(bytes: [9])), promise: nil)
+                context.close(promise: nil)
+            }
+        }
+        let connection = try await Connection { [Closer()] }
+        connection.peer.send([1, 2, 3])
+        #expect(await Task.detached { connection.peer.receive() }.value == [9])
+        try await connection.recorder.wait { $0.heard == [.active, .inactive] }
+        #expect(connection.recorder.bytes == [1, 2, 3])
+        try await connection.end()
+    }
+
+    @Test("a handler may close when the socket has room again, though the output was to end")
+    func closesWhenWritable() async throws {
+        final class Closer: ChannelInboundHandler, Sendable {
+            typealias InboundIn = ByteBuffer
+
+            func channelWritabilityChanged(context: ChannelHandlerContext) {
+                context.fireChannelWritabilityChanged()
+                if context.channel.isWritable { context.close(promise: nil) }
+            }
+        }
+        let connection = try await Connection { [Closer()] }
+        let bytes = pattern(16 << 20)
+        _ = try await Self.write(bytes, on: connection)
+        let ended = try await connection.recorder.with { $0.close(mode: .output) }
+        _ = await Task.detached { connection.peer.receive() }.value
+        try await connection.recorder.wait { $0.heard.last == .inactive }
+        #expect(!connection.recorder.heard.contains(.outputClosed))
+        await #expect(throws: (any Error).self) { try await ended.get() }
+        try await connection.end()
+    }
+
+    @Test("senders that never pause don't keep tasks waiting for more than a bounded many bytes")
+    func flooded() async throws {
+        let connections = try await Connection.several(8)
+        let loop = connections[0].loop
+        let bytes = pattern(8 << 20)
+        let most = Mutex(0)
+        @Sendable func look(_ before: Int) {
+            let now = connections.reduce(0) { $0 + $1.recorder.bytes.count }
+            most.withLock { $0 = max($0, now - before) }
+            if now < 8 * bytes.count { loop.execute { look(now) } }
+        }
+        loop.execute { look(0) }
+        await withTaskGroup { group in
+            for connection in connections {
+                group.addTask { connection.peer.send(bytes) }
+            }
+        }
+        for connection in connections {
+            try await connection.recorder.wait { $0.bytes.count == bytes.count }
+        }
+        // A look begins below 1 MiB, and each connection reads four times 64 KiB in it at most.
+        #expect(most.withLock { $0 } <= (1 << 20) + 8 * 4 * (64 << 10))
+        for connection in connections { connection.peer.close() }
+        try await loop.shutdownGracefully()
+    }
 }

@@ -78,18 +78,11 @@ struct SocketConnectorTests {
 
     @Test("an address that doesn't answer is given up in time, which is no refusal")
     func silent() async throws {
-        // A listener that never accepts: the kernel answers until its queue is full.
-        let full = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { Glibc.close(full) }
-        let any = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
-        try #require(any.withSockAddr { bind(full, $0, socklen_t($1)) } == 0)
-        try #require(listen(full, 0) == 0)
-        let port = SocketAddress(nameOf: full, getsockname)!.port!
-        let first = try PlainSocket(port: port)
-        defer { first.close() }
+        let full = try FullListener()
+        defer { full.close() }
         let start = ContinuousClock.now
         let error = await #expect(throws: ConnectError.self) {
-            for _ in 0..<8 { _ = try await connect("127.0.0.1", port, timeout: .milliseconds(100)) }
+            try await connect("127.0.0.1", full.address.port!, timeout: .milliseconds(100))
         }
         #expect(error?.isRefusal == false)
         #expect(ContinuousClock.now - start < .seconds(5))
@@ -141,5 +134,86 @@ struct SocketConnectorTests {
         #expect(await Task.detached { peer.receive() }.value == [])
         peer.close()
         try await loop.shutdownGracefully()
+    }
+
+    @Test("an address that is silent keeps the next one waiting for a quarter of a second only")
+    func silentFirst() async throws {
+        let full = try FullListener()
+        defer { full.close() }
+        let server = try await echo(on: "127.0.0.1")
+        let addresses = [full.address, server.localAddress!]
+        let start = ContinuousClock.now
+        let channel = try await loop.flatSubmit { [loop] in
+            let connector = SocketConnector(
+                timeout: .seconds(5), patience: .seconds(5), loop: loop, addHandlers: { _ in })
+            connector.attempt(addresses[...])
+            return connector.promise.futureResult
+        }.get()
+        #expect(ContinuousClock.now - start < .seconds(3))
+        #expect(try await loop.submit { channel.remoteAddress }.get() == server.localAddress)
+        try await server.close()
+        try await loop.shutdownGracefully()
+    }
+
+    @Test("a connection whose handlers can't be added counts as failed")
+    func badHandlersOfOwn() async throws {
+        struct Refused: Error {}
+        let server = try await echo(on: "127.0.0.1")
+        let port = server.localAddress!.port!
+        let error = await #expect(throws: ConnectError.self) {
+            _ = try await loop.flatSubmit { [loop] in
+                SocketConnector.connect(
+                    host: "127.0.0.1", port: port, timeout: .seconds(2), patience: .seconds(5),
+                    loop: loop
+                ) { _ in throw Refused() }
+            }.get()
+        }
+        #expect(error?.failures.first?.error is Refused)
+        #expect(error?.isRefusal == false)
+        try await server.close()
+        try await loop.shutdownGracefully()
+    }
+
+    @Test("all addresses of IPv6 are those of IPv4, too") func bothFamilies() async throws {
+        let recorder = Recorder(loop: loop)
+        let listener: SocketListener
+        do {
+            listener = try await loop.submit { [loop] in
+                try SocketListener(host: "::", port: 0, backlog: 8, loop: loop) { channel in
+                    try channel.pipeline.syncOperations.addHandler(recorder)
+                }
+            }.get()
+        } catch let error as IOError where error.errnoCode == EAFNOSUPPORT {
+            return  // A machine without IPv6.
+        }
+        let port = try await loop.submit { listener.localAddress!.port! }.get()
+        let peer = try PlainSocket(port: port)
+        peer.send([1])
+        try await recorder.wait { $0.bytes == [1] }
+        peer.close()
+        try await loop.shutdownGracefully()
+    }
+}
+
+/// A port that answers nobody any more: its queue is full, and nobody accepts.
+private struct FullListener {
+    let address: SocketAddress
+    private let descriptor: Int32
+    private let queued: [PlainSocket]
+
+    init() throws {
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let any = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
+        let isBound = any.withSockAddr { bind(listener, $0, socklen_t($1)) } == 0
+        try #require(isBound && listen(listener, 0) == 0)
+        descriptor = listener
+        address = SocketAddress(nameOf: listener, getsockname)!
+        // The kernel takes one more than it was told.
+        queued = [try PlainSocket(port: address.port!)]
+    }
+
+    func close() {
+        for socket in queued { socket.close() }
+        Glibc.close(descriptor)
     }
 }

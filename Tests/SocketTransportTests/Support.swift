@@ -20,7 +20,6 @@ final class Recorder: ChannelInboundHandler, @unchecked Sendable {
     private let loop: SocketLoop
     private(set) var heard: [Heard] = []
     private(set) var bytes: [UInt8] = []
-    private(set) var batches = 0
     private(set) var channel: (any Channel)!
     private var waiting: [(condition: (Recorder) -> Bool, promise: EventLoopPromise<Void>)] = []
 
@@ -36,8 +35,6 @@ final class Recorder: ChannelInboundHandler, @unchecked Sendable {
         bytes += unwrapInboundIn(data).readableBytesView
         look()
     }
-
-    func channelReadComplete(context: ChannelHandlerContext) { batches += 1 }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         note(.writability(context.channel.isWritable))
@@ -135,8 +132,10 @@ struct Connection {
     let peer: PlainSocket
 
     /// - Parameter before: handlers that stand between the socket and the recorder.
-    init(before: @escaping @Sendable () -> [any ChannelHandler & Sendable] = { [] }) async throws {
-        let loop = SocketLoop()
+    init(
+        on loop: SocketLoop = SocketLoop(),
+        before: @escaping @Sendable () -> [any ChannelHandler & Sendable] = { [] }
+    ) async throws {
         let recorder = Recorder(loop: loop)
         self.loop = loop
         self.recorder = recorder
@@ -150,6 +149,14 @@ struct Connection {
         let port = try await loop.submit { listener.localAddress!.port! }.get()
         peer = try PlainSocket(port: port)
         try await recorder.wait { $0.heard == [.active] }
+    }
+
+    /// So many on one loop.
+    static func several(_ count: Int) async throws -> [Connection] {
+        let loop = SocketLoop()
+        var connections: [Connection] = []
+        for _ in 0..<count { connections.append(try await Connection(on: loop)) }
+        return connections
     }
 
     func end() async throws {

@@ -84,7 +84,7 @@ struct LogWriterTests {
 
     /// In memory, too, where a file system may take no direct writes.
     @Test(
-        "each batch is written once and completes in turn, whatever the clock does meanwhile",
+        "each batch reaches its place and completes in turn, whatever the clock does meanwhile",
         arguments: [NSTemporaryDirectory(), "/dev/shm/"], [false, true])
     func writes(parent: String, looksAhead: Bool) async throws {
         let directory = parent + "log-writer-\(UUID().uuidString)"

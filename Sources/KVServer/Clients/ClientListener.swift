@@ -44,26 +44,21 @@ final class ClientListener {
     ///
     /// - Throws: what `SocketListener` throws of the first that can't be bound.
     func listen(on endpoints: [Endpoint]) throws {
-        servers = try SocketListener.all(of: endpoints, backlog: 1_024, loop: loop) {
-            [unowned self] in try configure($0)
+        let (service, health, limits, logger) = (service, health, limits, logger)
+        servers = try SocketListener.all(
+            of: endpoints, backlog: 1_024, loop: loop, logger: logger
+        ) { channel in
+            try channel.pipeline.syncOperations.addHandler(
+                ProtocolSniffer(
+                    http2: { channel in
+                        try channel.pipeline.syncOperations.addHandler(
+                            GRPCServerHandler(service: service, limits: limits))
+                    },
+                    http1: { channel in
+                        try ProtocolSniffer.addHTTP1Handlers(
+                            HTTPEndpoints(health: health, logger: logger), to: channel)
+                    }))
         }
-    }
-
-    private func configure(_ channel: Channel) throws {
-        let service = service
-        let health = health
-        let limits = limits
-        let logger = logger
-        try channel.pipeline.syncOperations.addHandler(
-            ProtocolSniffer(
-                http2: { channel in
-                    try channel.pipeline.syncOperations.addHandler(
-                        GRPCServerHandler(service: service, limits: limits))
-                },
-                http1: { channel in
-                    try ProtocolSniffer.addHTTP1Handlers(
-                        HTTPEndpoints(health: health, logger: logger), to: channel)
-                }))
     }
 
     /// Whether every accepted call has been answered.

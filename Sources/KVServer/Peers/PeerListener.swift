@@ -43,7 +43,9 @@ final class PeerListener {
     /// - Throws: what `SocketListener` throws of the first that can't be bound.
     func listen(on endpoints: [Endpoint]) throws {
         let callbacks = handlerCallbacks
-        servers = try SocketListener.all(of: endpoints, loop: loop) { channel in
+        servers = try SocketListener.all(
+            of: endpoints, backlog: 128, loop: loop, logger: logger
+        ) { channel in
             try channel.pipeline.syncOperations.addHandler(PeerFrameHandler(callbacks))
         }
     }

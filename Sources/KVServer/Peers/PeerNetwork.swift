@@ -114,11 +114,10 @@ final class PeerNetwork {
             links.append(link)
             link.connect()
         }
-        links.removeAll { link in
-            guard !members.contains(where: { $0.id == link.peer }) else { return false }
-            link.close()
-            return true
-        }
+        let isGone = { (link: PeerLink) in !members.contains { $0.id == link.peer } }
+        let gone = links.filter(isGone)
+        links.removeAll(where: isGone)
+        for link in gone { link.close() }
     }
 
     private func hello(_ kind: PeerHello.LinkKind, to peer: MemberID) -> PeerHello {

@@ -1,7 +1,3 @@
-import Glibc
-import NIOCore
-import SocketTransport
-
 /// A URL of the form `http://host:port`, as etcd's flags have them.
 struct Endpoint: Hashable, Sendable, CustomStringConvertible {
     var host: String
@@ -58,36 +54,4 @@ struct Endpoint: Hashable, Sendable, CustomStringConvertible {
 
     /// The address to bind; `localhost` means both loopback addresses.
     var bindHosts: [String] { host == "localhost" ? ["127.0.0.1", "::1"] : [host] }
-}
-
-extension SocketListener {
-    /// Listens on all addresses of these endpoints. `localhost` is both loopback addresses, but a
-    /// machine without IPv6 is no error.
-    ///
-    /// - Throws: as `init`, of the first address that can't be bound.
-    static func all(
-        of endpoints: [Endpoint], backlog: Int32 = 128, loop: SocketLoop,
-        addHandlers: @escaping (SocketChannel) throws -> Void
-    ) throws -> [SocketListener] {
-        var listeners: [SocketListener] = []
-        for endpoint in endpoints {
-            for host in endpoint.bindHosts {
-                do {
-                    listeners.append(
-                        try SocketListener(
-                            host: host, port: endpoint.port, backlog: backlog, loop: loop,
-                            addHandlers: addHandlers))
-                } catch let error as IOError where host == "::1" && error.isMissingAddress {
-                    continue
-                }
-            }
-        }
-        return listeners
-    }
-}
-
-extension IOError {
-    fileprivate var isMissingAddress: Bool {
-        errnoCode == EADDRNOTAVAIL || errnoCode == EAFNOSUPPORT
-    }
 }

@@ -61,6 +61,8 @@ final class LogWriter: @unchecked Sendable {
             }
             kernel = (context, descriptor, signal)
         } catch {
+            // The context stays: without one there is nothing to take back from the kernel.
+            Glibc.close(descriptor)
             sayUnavailable("\(error)")
         }
     }
@@ -115,8 +117,7 @@ final class LogWriter: @unchecked Sendable {
     // MARK: - The file's time
 
     /// To be called at the end of each turn: with a batch under way, what the next one needs noted
-    /// costs it no time. By a thread a batch took 560–720 µs at 8 × 16, by the kernel 230; one of
-    /// seven went there, with 64 × 16 one of three.
+    /// costs it no time.
     func noteTimeAhead() {
         if pending != nil, notedTick != Self.tick() { noteTime() }
     }
@@ -236,6 +237,10 @@ final class LogWriter: @unchecked Sendable {
 
     /// Lets the thread end when it has done what it was given. The process ends when the kernel has.
     func close() {
+        if let operation = waiting {
+            waiting = nil
+            performOnThread(operation)
+        }
         stopUsingKernel()
         thread.close()
     }
