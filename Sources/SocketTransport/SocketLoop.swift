@@ -71,6 +71,11 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
         let started = DispatchSemaphore(value: 0)
         let body = ThreadBody { [self] in
             thread = pthread_self()
+            // A peer that is gone is an error of the write, not the end of the process.
+            var brokenPipe = sigset_t()
+            sigemptyset(&brokenPipe)
+            sigaddset(&brokenPipe, SIGPIPE)
+            pthread_sigmask(SIG_BLOCK, &brokenPipe, nil)
             started.signal()
             run()
         }
