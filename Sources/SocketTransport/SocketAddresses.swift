@@ -11,27 +11,20 @@ func makeSocket(for address: SocketAddress) throws -> Int32 {
     guard descriptor >= 0 else { throw IOError(errnoCode: errno, reason: "socket") }
     if isIPv6 {
         // `::` serves IPv4 as well, whatever the machine's default is.
-        var no: Int32 = 0
-        setsockopt(
-            descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &no,
-            socklen_t(MemoryLayout<Int32>.size))
+        setSocketOption(descriptor, level: Int32(IPPROTO_IPV6), IPV6_V6ONLY, to: 0)
     }
     return descriptor
 }
 
-/// A name that has no address.
-struct ResolutionError: Error {
-    var reason: String
-}
-
 /// The addresses of a host, in the order in which they should be tried (RFC 6724). May block.
-func resolve(_ host: String, port: Int) -> Result<[SocketAddress], ResolutionError> {
+func resolve(_ host: String, port: Int) -> Result<[SocketAddress], ConnectError> {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     var list: UnsafeMutablePointer<addrinfo>?
     let code = getaddrinfo(host, String(port), &hints, &list)
     guard code == 0 else {
-        return .failure(ResolutionError(reason: String(cString: gai_strerror(code))))
+        let reason = String(cString: gai_strerror(code))
+        return .failure(ConnectError(failures: [], resolution: "\(host) is unknown: \(reason)"))
     }
     defer { freeaddrinfo(list) }
     let entries = sequence(first: list) { $0?.pointee.ai_next }.prefix { $0 != nil }

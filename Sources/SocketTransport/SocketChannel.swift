@@ -60,9 +60,7 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
         remoteAddress = SocketAddress(nameOf: descriptor, getpeername)
         closePromise = loop.makePromise()
         ownPipeline = ChannelPipeline(channel: self)
-        var one: Int32 = 1
-        setsockopt(
-            descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+        setSocketOption(descriptor, level: Int32(IPPROTO_TCP), TCP_NODELAY, to: 1)
     }
 
     /// Adds the handlers and begins to read.
@@ -99,19 +97,13 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
             if events & ~EPOLLOUT.rawValue != 0 { readSome() }
         } else if events & (EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0, isOpen {
             // Nobody asked for bytes, and epoll would tell it again and again.
-            close0(error: pendingError ?? ChannelError.eof, mode: .all, promise: nil)
+            let error = takeError(of: descriptor, reason: "connection lost")
+            close0(error: error ?? ChannelError.eof, mode: .all, promise: nil)
         }
         updateInterest()
     }
 
     func loopEnds() { close0(error: ChannelError.ioOnClosedChannel, mode: .all, promise: nil) }
-
-    private var pendingError: IOError? {
-        var code: Int32 = 0
-        var size = socklen_t(MemoryLayout<Int32>.size)
-        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
-        return code == 0 ? nil : IOError(errnoCode: code, reason: "connection lost")
-    }
 
     private func updateInterest() {
         guard isOpen, isActive else { return }

@@ -62,7 +62,7 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
             // May block for seconds; so it has a thread of its own for that time.
             DispatchQueue.global().async {
                 let resolved = resolve(host, port: port)
-                loop.execute { connector.resolved(resolved, host: host) }
+                loop.execute { connector.resolved(resolved) }
             }
         }
         return connector.promise.futureResult
@@ -80,12 +80,10 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
         promise = loop.makePromise()
     }
 
-    private func resolved(_ result: Result<[SocketAddress], ResolutionError>, host: String) {
+    private func resolved(_ result: Result<[SocketAddress], ConnectError>) {
         switch result {
         case .success(let addresses): attempt(addresses[...])
-        case .failure(let error):
-            promise.fail(
-                ConnectError(failures: [], resolution: "\(host) is unknown: \(error.reason)"))
+        case .failure(let error): promise.fail(error)
         }
     }
 
@@ -104,10 +102,9 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
     }
 
     private func begin(_ address: SocketAddress) throws {
-        var milliseconds = UInt32(clamping: patience.nanoseconds / 1_000_000)
-        setsockopt(
-            descriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &milliseconds,
-            socklen_t(MemoryLayout<UInt32>.size))
+        setSocketOption(
+            descriptor, level: Int32(IPPROTO_TCP), TCP_USER_TIMEOUT,
+            to: Int32(clamping: patience.nanoseconds / 1_000_000))
         guard
             address.withSockAddr({ Glibc.connect(descriptor, $0, socklen_t($1)) }) == 0
                 || errno == EINPROGRESS
@@ -124,10 +121,7 @@ package final class SocketConnector: EventSource, @unchecked Sendable {
     func ready(_ events: UInt32) {
         limit?.cancel()
         loop.remove(descriptor)
-        var code: Int32 = 0
-        var size = socklen_t(MemoryLayout<Int32>.size)
-        getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &size)
-        guard code == 0 else { return failed(IOError(errnoCode: code, reason: "connect")) }
+        if let error = takeError(of: descriptor, reason: "connect") { return failed(error) }
         let channel = SocketChannel(descriptor: descriptor, loop: loop)
         descriptor = -1
         do {

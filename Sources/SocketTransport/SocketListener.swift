@@ -38,9 +38,7 @@ package final class SocketListener: EventSource, @unchecked Sendable {
         let address = try SocketAddress.makeAddressResolvingHost(host, port: port)
         descriptor = try makeSocket(for: address)
         do {
-            var one: Int32 = 1
-            let size = socklen_t(MemoryLayout<Int32>.size)
-            setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, size)
+            setSocketOption(descriptor, level: SOL_SOCKET, SO_REUSEADDR, to: 1)
             guard address.withSockAddr({ bind(descriptor, $0, socklen_t($1)) }) == 0 else {
                 throw IOError(errnoCode: errno, reason: "bind \(host):\(port)")
             }

@@ -22,11 +22,11 @@ struct PeerFramingTarget: FuzzTarget {
     }
 
     func seeds() -> [[UInt8]] {
-        let hello = [UInt8](buffer: Self.hello.encoded())
+        let hello = Self.hello.encoded()
         let welcomes = [PeerWelcome.welcome(version: 1, incarnation: 5), .refused(reason: "no")]
         return [
             Self.framed([hello, [1, 2, 3], []]),
-            Self.framed(welcomes.map { [UInt8](buffer: $0.encoded()) }),
+            Self.framed(welcomes.map { $0.encoded() }),
             Self.framed([[UInt8](repeating: 8, count: 600), hello]),
         ]
     }
@@ -71,11 +71,11 @@ struct PeerFramingTarget: FuzzTarget {
         for payload in whole.payloads {
             if let hello = PeerHello(payload) {
                 trace.note("hello \(hello.kind)")
-                try Self.checkReadsBack(hello, PeerHello([UInt8](buffer: hello.encoded())))
+                try Self.checkReadsBack(hello, PeerHello(hello.encoded()))
             }
             if let welcome = PeerWelcome(payload) {
                 trace.note("welcome")
-                try Self.checkReadsBack(welcome, PeerWelcome([UInt8](buffer: welcome.encoded())))
+                try Self.checkReadsBack(welcome, PeerWelcome(welcome.encoded()))
             }
             trace.note("frame of \(Int.bitWidth - payload.count.leadingZeroBitCount)")
         }

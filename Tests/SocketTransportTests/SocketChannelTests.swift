@@ -193,13 +193,6 @@ struct SocketChannelTests {
 
     @Test("answers that a handler gives while it reads leave at once, whole and in order")
     func echo() async throws {
-        final class Echo: ChannelInboundHandler, Sendable {
-            typealias InboundIn = ByteBuffer
-
-            func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-                context.writeAndFlush(data, promise: nil)
-            }
-        }
         let connection = try await Connection { [Echo()] }
         let bytes = pattern(4 << 20)
         let sender = Task.detached { connection.peer.send(bytes) }

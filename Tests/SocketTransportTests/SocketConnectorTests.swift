@@ -24,13 +24,6 @@ struct SocketConnectorTests {
 
     /// A server of NIOPosix that sends back what it gets.
     private func echo(on host: String) async throws -> any Channel {
-        final class Echo: ChannelInboundHandler, Sendable {
-            typealias InboundIn = ByteBuffer
-
-            func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-                context.writeAndFlush(data, promise: nil)
-            }
-        }
         return try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {

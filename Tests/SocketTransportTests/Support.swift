@@ -84,6 +84,15 @@ final class Recorder: ChannelInboundHandler, @unchecked Sendable {
     }
 }
 
+/// Sends back what it gets.
+final class Echo: ChannelInboundHandler, Sendable {
+    typealias InboundIn = ByteBuffer
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        context.writeAndFlush(data, promise: nil)
+    }
+}
+
 /// The other end of a connection, by plain blocking calls.
 struct PlainSocket {
     let descriptor: Int32

@@ -67,9 +67,9 @@ struct SnapshotLinkTests {
                             channel.setOption(.autoRead, value: true).whenComplete { _ in }
                         }
                     }
-                    func answer(_ channel: any Channel, _ payload: ByteBuffer) {
+                    func answer(_ channel: any Channel, _ payload: [UInt8]) {
                         channel.writeAndFlush(
-                            PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
+                            PeerFraming.frame(payload), promise: nil)
                     }
                     try channel.pipeline.syncOperations.addHandler(
                         PeerFrameHandler(
@@ -83,7 +83,7 @@ struct SnapshotLinkTests {
                                             PeerWelcome.welcome(version: 1, incarnation: 5)
                                                 .encoded())
                                     } else if frame.isEmpty, acknowledges {
-                                        answer(channel, ByteBuffer(bytes: [1]))
+                                        answer(channel, [1])
                                     }
                                 }, malformed: { _, _ in }, inactive: { _ in })))
                 }
@@ -164,8 +164,7 @@ struct SnapshotLinkTests {
                 .init(
                     active: { channel in
                         channel.writeAndFlush(
-                            PeerFraming.frame(
-                                Self.hello(.snapshot).encoded(), allocator: channel.allocator),
+                            PeerFraming.frame(Self.hello(.snapshot).encoded()),
                             promise: nil)
                     },
                     frame: { _, frame in

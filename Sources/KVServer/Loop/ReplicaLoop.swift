@@ -126,12 +126,9 @@ final class ReplicaLoop: @unchecked Sendable {
         loop.preconditionInEventLoop()
         isTurnScheduled = false
         let time = now
-        var turn = spareEvents
-        spareEvents = []
-        swap(&turn, &events)
-        for event in turn { replica.handle(event, now: time, into: &effects) }
-        turn.removeAll(keepingCapacity: true)
-        spareEvents = turn
+        swap(&events, &spareEvents)
+        for event in spareEvents { replica.handle(event, now: time, into: &effects) }
+        spareEvents.removeAll(keepingCapacity: true)
         if !requests.isEmpty {
             let batch = requests
             requests.removeAll(keepingCapacity: true)
@@ -165,12 +162,9 @@ final class ReplicaLoop: @unchecked Sendable {
 
     private func carryOut() {
         while !effects.isEmpty {
-            var turn = spareEffects
-            spareEffects = []
-            swap(&turn, &effects)
-            for effect in turn { carryOut(effect) }
-            turn.removeAll(keepingCapacity: true)
-            spareEffects = turn
+            swap(&effects, &spareEffects)
+            for effect in spareEffects { carryOut(effect) }
+            spareEffects.removeAll(keepingCapacity: true)
         }
         // What a peer has yet to write comes first, then what this disk has, and then who only waits.
         peers.flush()

@@ -23,12 +23,9 @@ enum PeerFraming {
         }
     }
 
-    static func frame(_ payload: ByteBuffer, allocator: ByteBufferAllocator) -> ByteBuffer {
-        var buffer = allocator.buffer(capacity: payload.readableBytes + headerBytes)
-        buffer.writeInteger(UInt32(payload.readableBytes), endianness: .little)
-        let checksum = CRC32C.checksum(payload.readableBytesView)
-        buffer.writeInteger(checksum, endianness: .little)
-        buffer.writeImmutableBuffer(payload)
+    static func frame(_ payload: [UInt8]) -> ByteBuffer {
+        var buffer = ByteBuffer()
+        append(payload, to: &buffer)
         return buffer
     }
 }

@@ -25,7 +25,7 @@ struct PeerHello: Equatable, Sendable {
     var directoryID: DirectoryID
     var incarnation: UInt64
 
-    func encoded() -> ByteBuffer {
+    func encoded() -> [UInt8] {
         var buffer = ByteBuffer()
         buffer.writeBytes(Self.magic)
         buffer.writeInteger(lowestVersion, endianness: .little)
@@ -36,7 +36,7 @@ struct PeerHello: Equatable, Sendable {
         ] {
             buffer.writeInteger(value, endianness: .little)
         }
-        return buffer
+        return [UInt8](buffer: buffer)
     }
 
     init(
@@ -85,7 +85,7 @@ enum PeerWelcome: Equatable, Sendable {
     case welcome(version: UInt16, incarnation: UInt64)
     case refused(reason: String)
 
-    func encoded() -> ByteBuffer {
+    func encoded() -> [UInt8] {
         var buffer = ByteBuffer()
         switch self {
         case .welcome(let version, let incarnation):
@@ -96,7 +96,7 @@ enum PeerWelcome: Equatable, Sendable {
             buffer.writeInteger(UInt8(1))
             buffer.writeString(reason)
         }
-        return buffer
+        return [UInt8](buffer: buffer)
     }
 
     /// Reads an answer; nil if the bytes are none.

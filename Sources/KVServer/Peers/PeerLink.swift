@@ -111,8 +111,7 @@ final class PeerLink {
         try? channel.syncOptions?.setOption(
             .writeBufferWaterMark,
             value: .init(low: Self.maxUnsentBytes / 2, high: Self.maxUnsentBytes))
-        channel.writeAndFlush(
-            PeerFraming.frame(hello.encoded(), allocator: channel.allocator), promise: nil)
+        channel.writeAndFlush(PeerFraming.frame(hello.encoded()), promise: nil)
     }
 
     private func answered(_ channel: Channel, _ frame: [UInt8]) {

@@ -142,7 +142,6 @@ final class PeerListener {
     }
 
     private func answer(_ welcome: PeerWelcome, on channel: Channel) {
-        channel.writeAndFlush(
-            PeerFraming.frame(welcome.encoded(), allocator: channel.allocator), promise: nil)
+        channel.writeAndFlush(PeerFraming.frame(welcome.encoded()), promise: nil)
     }
 }

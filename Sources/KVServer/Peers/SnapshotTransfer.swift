@@ -15,11 +15,11 @@ enum SnapshotFrames {
     static let patience = TimeAmount.seconds(60)
 
     /// Leader's term, index of the snapshot.
-    static func header(term: Term, index: LogIndex) -> ByteBuffer {
+    static func header(term: Term, index: LogIndex) -> [UInt8] {
         var buffer = ByteBuffer()
         buffer.writeInteger(term, endianness: .little)
         buffer.writeInteger(index, endianness: .little)
-        return buffer
+        return [UInt8](buffer: buffer)
     }
 }
 
@@ -80,10 +80,8 @@ final class SnapshotSender {
             inactive: { _ in self.finish(.failed("the connection broke")) })
     }
 
-    private func write(_ payload: ByteBuffer) {
-        guard let channel else { return }
-        channel.writeAndFlush(
-            PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
+    private func write(_ payload: [UInt8]) {
+        channel?.writeAndFlush(PeerFraming.frame(payload), promise: nil)
     }
 
     private var isStreaming = false
@@ -132,8 +130,7 @@ final class SnapshotSender {
         }
         watchProgress()
         let guarded = NIOLoopBound(self, eventLoop: loop)
-        let buffer = channel.allocator.buffer(bytes: piece)
-        channel.writeAndFlush(PeerFraming.frame(buffer, allocator: channel.allocator))
+        channel.writeAndFlush(PeerFraming.frame(piece))
             .whenSuccess {
                 // The empty piece behind the last byte is the end.
                 if !piece.isEmpty { guarded.value.sendPiece(offset: offset + piece.count) }
@@ -271,10 +268,7 @@ final class SnapshotReceiver {
     }
 
     private func answer(_ status: UInt8) {
-        var payload = ByteBuffer()
-        payload.writeInteger(status)
-        channel.writeAndFlush(
-            PeerFraming.frame(payload, allocator: channel.allocator), promise: nil)
+        channel.writeAndFlush(PeerFraming.frame([status]), promise: nil)
     }
 
     func connectionClosed() { isFinished = true }
