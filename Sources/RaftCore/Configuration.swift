@@ -40,10 +40,13 @@ public struct Configuration: Equatable, Sendable {
 
     /// The largest index that a quorum of voters has reached.
     func quorumIndex(_ reached: (MemberID) -> LogIndex) -> LogIndex {
-        guard !voters.isEmpty else { return 0 }
-        var indexes = voters.map(reached)
-        indexes.sort()
-        return indexes[voters.count - quorumSize]
+        // Each against each: voters are few, and a list to sort would be made anew for each answer.
+        var largest: LogIndex = 0
+        for voter in voters {
+            let index = reached(voter)
+            if index > largest, hasQuorum({ reached($0) >= index }) { largest = index }
+        }
+        return largest
     }
 
     /// Whether the voters for which the predicate holds are a quorum.

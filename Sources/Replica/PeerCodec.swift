@@ -23,6 +23,9 @@ package enum PeerCodec {
 
     // MARK: - Writing
 
+    /// Room for any message of consensus that carries neither entries nor a configuration.
+    private static let smallMessageBytes = 64
+
     package static func encode(_ message: PeerMessage) -> [UInt8] {
         var writer = FrameWriter()
         switch message {
@@ -69,6 +72,7 @@ package enum PeerCodec {
         _ message: Message, _ entryBytes: [[UInt8]], into writer: inout FrameWriter
     ) {
         func head(_ tag: Tag) {
+            writer.reserve(smallMessageBytes)
             writer.put(tag.rawValue)
             writer.put(message.term)
         }

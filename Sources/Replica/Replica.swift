@@ -102,6 +102,8 @@ public struct Replica: ~Copyable {
 
     /// The time of the event being handled.
     var now: Microseconds
+    /// When `.timer` is due next. Kept, for to find it out from outside would copy all of this.
+    public private(set) var nextDeadline: Microseconds = 0
     /// The seed is the only entropy a replica gets.
     var random: RandomStream
     var effects: [ReplicaEffect] = []
@@ -116,7 +118,7 @@ public struct Replica: ~Copyable {
     /// Entries read back for a lagging peer.
     var readBack: (peer: MemberID, first: LogIndex, bytes: [[UInt8]])?
     /// The append that was encoded last, and its frame.
-    private var lastAppend: (term: Term, append: Message.Append, frame: [UInt8])?
+    private var lastAppend: SentAppend?
     var logReads: [UInt64: (peer: MemberID, range: ClosedRange<LogIndex>)] = [:]
     var nextLogRead: UInt64 = 1
 
@@ -158,6 +160,16 @@ public struct Replica: ~Copyable {
         ) {
             self.begin = begin
             self.end = end
+        }
+    }
+
+    private struct SentAppend {
+        let term: Term
+        let append: Message.Append
+        let frame: [UInt8]
+
+        func says(_ append: Message.Append, in term: Term) -> Bool {
+            term == self.term && append == self.append
         }
     }
 
@@ -204,6 +216,7 @@ public struct Replica: ~Copyable {
             apply(through: self.store.appliedIndex + 1)
             trimTail()  // What an entry took is memory for the next one's versions.
         }
+        nextDeadline = earliestDeadline()
     }
 
     static let noOrigin = Origin(member: 0, boot: 0, sequence: 0)
@@ -260,6 +273,7 @@ public struct Replica: ~Copyable {
             core.step(.transferLeadership(to: target), now: now)
         }
         settle()
+        nextDeadline = earliestDeadline()
         if received != nil { received = nil }
         if sink.isEmpty {
             swap(&sink, &effects)  // Spares every effect a copy.
@@ -269,8 +283,7 @@ public struct Replica: ~Copyable {
         }
     }
 
-    /// When `.timer` is due next.
-    public var nextDeadline: Microseconds {
+    private mutating func earliestDeadline() -> Microseconds {
         // Two at a time: of more, `min` makes an array.
         var deadline = core.nextDeadline
         deadline = min(deadline, writes.nextDeadline ?? .max)
@@ -454,9 +467,7 @@ public struct Replica: ~Copyable {
         guard case .append(let append) = message.body, !append.entries.isEmpty else {
             return PeerCodec.encode(.raft(message, entryBytes: []))
         }
-        if let last = lastAppend, last.term == message.term, last.append == append {
-            return last.frame
-        }
+        if lastAppend?.says(append, in: message.term) == true { return lastAppend?.frame }
         var entryBytes: [[UInt8]] = []
         entryBytes.reserveCapacity(append.entries.count)
         for index in append.previous.index + 1...append.lastIndex {
@@ -466,7 +477,7 @@ public struct Replica: ~Copyable {
             entryBytes.append(bytes)
         }
         let frame = PeerCodec.encode(.raft(message, entryBytes: entryBytes))
-        lastAppend = (message.term, append, frame)
+        lastAppend = SentAppend(term: message.term, append: append, frame: frame)
         return frame
     }
 

@@ -75,6 +75,24 @@ struct SocketChannelTests {
         try await connection.end()
     }
 
+    @Test("what is written past the handlers stands in line, and is lost once the channel closes")
+    func writtenDirectly() async throws {
+        let connection = try await Connection()
+        let bytes = pattern(16 << 20)
+        _ = try await Self.write(Array(bytes[..<(8 << 20)]), on: connection)
+        try await connection.recorder.with {
+            ($0 as! SocketChannel).writeDirectly(ByteBuffer(bytes: bytes[(8 << 20)...]))
+        }
+        let received = await Task.detached { connection.peer.receive(16 << 20) }.value
+        #expect(received == bytes)
+        try await connection.recorder.with {
+            $0.close(promise: nil)
+            ($0 as! SocketChannel).writeDirectly(ByteBuffer(bytes: [1]))
+        }
+        #expect(connection.peer.receive() == [])
+        try await connection.end()
+    }
+
     @Test("closing the output waits for what is unsent; the peer may still send")
     func halfClosed() async throws {
         let connection = try await Connection()

@@ -111,7 +111,9 @@ final class EtcdService: GRPCService {
     @exclusivity(unchecked) private var keepAlives = NumberedRing<KeepAliveStream>(firstNumber: 1)
     @exclusivity(unchecked) private var submittedCount = 0
     private var watches: [WatchStreamID: WatchStream] = [:]
-    private var dirty: [Session] = []
+    @exclusivity(unchecked) private var dirty: [Session] = []
+    /// The array that `dirty` changes places with while its sessions are flushed.
+    @exclusivity(unchecked) private var spareDirty: [Session] = []
     private var leader: MemberID?
     private var isDownloading = false
     private let drainedBytes: Int
@@ -466,13 +468,13 @@ final class EtcdService: GRPCService {
     /// One write per connection for everything a turn of the replica answered.
     func turnEnded() {
         guard !dirty.isEmpty else { return }
-        let sessions = dirty
-        dirty.removeAll(keepingCapacity: true)
-        for session in sessions {
+        swap(&dirty, &spareDirty)
+        for session in spareDirty {
             session.isDirty = false
             session.connection.flush()
             if session.connection.isOpen { noteUnsentBytes(session) }
         }
+        spareDirty.removeAll(keepingCapacity: true)
     }
 
     // MARK: - Leadership

@@ -110,7 +110,7 @@ final class ReplicaLoop: @unchecked Sendable {
     }
 
     /// Takes any other event; it is handled at the end of this turn of the loop.
-    func submit(_ event: ReplicaEvent) {
+    func submit(_ event: consuming ReplicaEvent) {
         loop.preconditionInEventLoop()
         events.append(event)
         scheduleTurn()

@@ -74,6 +74,7 @@ struct PeerFrameCutter {
     private mutating func takeHeader(
         from received: inout ByteBuffer
     ) -> (length: UInt32, checksum: UInt32)? {
+        guard received.readableBytes > 0 else { return nil }
         if header.readableBytes == 0, received.readableBytes >= PeerFraming.headerBytes {
             return Self.readHeader(&received)
         }

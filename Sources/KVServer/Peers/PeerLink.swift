@@ -36,7 +36,7 @@ final class PeerLink {
     private let report: (Report) -> Void
 
     // Accesses of what each flush looks at end with their statements; not checked again each time.
-    @exclusivity(unchecked) private var channel: Channel?
+    @exclusivity(unchecked) private var channel: SocketChannel?
     @exclusivity(unchecked) private var isWelcome = false
     private var wasConnected = false
     private var attempts = 0
@@ -74,7 +74,7 @@ final class PeerLink {
         }
         var bytes = ByteBuffer()
         swap(&bytes, &unsent)
-        channel.writeAndFlush(bytes, promise: nil)
+        channel.writeDirectly(bytes)
         // Mostly all is written by now, and the buffer serves again.
         guard isWelcome, bytes.capacity <= Self.keptBufferBytes else { return }
         bytes.clear(minimumCapacity: bytes.capacity)
@@ -106,7 +106,8 @@ final class PeerLink {
     }
 
     private func opened(_ channel: Channel) {
-        self.channel = channel
+        // `PeerDialer` makes no other.
+        self.channel = (channel as! SocketChannel)
         // From then on the channel isn't writable.
         try? channel.syncOptions?.setOption(
             .writeBufferWaterMark,

@@ -20,15 +20,16 @@ final class PeerNetwork {
     /// wait for this member's own. Most members never receive any.
     private lazy var receivingDisk = DiskThread(directory: directory, isBulk: true)
     private let logger: Logger
+    // Accesses of what each frame needs end with their statements; not checked again each time.
     /// They are few: to look along a row of them takes less than a hash.
-    private var links: [PeerLink] = []
+    @exclusivity(unchecked) private var links: [PeerLink] = []
     /// Something was sent on a link since the last flush.
-    private var isUnflushed = false
+    @exclusivity(unchecked) private var isUnflushed = false
     private var listener: PeerListener?
     private var members: [ClusterMember] = []
     private var snapshotReceiver: SnapshotReceiver?
     /// Where events go; set once, before anything is connected.
-    var deliver: (ReplicaEvent) -> Void = { _ in }
+    @exclusivity(unchecked) var deliver: (ReplicaEvent) -> Void = { _ in }
 
     init(
         identity: DirectoryIdentity, incarnation: UInt64, limits: StoreLimits, loop: SocketLoop,
