@@ -24,6 +24,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
         .systemLibrary(name: "CEpoll"),
+        .systemLibrary(name: "CPrefetch"),
         .target(name: "CCRC32C"),
         .target(name: "CAsyncIO"),
         .target(name: "CJemalloc", linkerSettings: [.linkedLibrary("jemalloc")]),
@@ -33,7 +34,7 @@ let package = Package(
             dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
             exclude: ["proto"]),
         .target(name: "EtcdWire"),
-        .target(name: "KVCore", dependencies: ["RaftCore", "EtcdWire"]),
+        .target(name: "KVCore", dependencies: ["CPrefetch", "RaftCore", "EtcdWire"]),
         .target(name: "DurableLog", dependencies: ["CLZ4", "CCRC32C"]),
         .target(name: "Replica", dependencies: ["RaftCore", "EtcdWire", "KVCore", "DurableLog"]),
         .target(

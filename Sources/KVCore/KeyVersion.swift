@@ -1,3 +1,5 @@
+import CPrefetch
+
 /// The fixed part of a version; key and value bytes follow it in the same allocation.
 struct VersionHeader {
     /// The revision that created the key's present life.
@@ -140,6 +142,16 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
         }
         return candidate
     }
+}
+
+extension Unmanaged<VersionStorage> {
+    /// What a version of 256 bytes takes. The processor asks for the rest of a longer one by itself.
+    private static var prefetchedBytes: Int { 384 }
+
+    /// Asks for the version's memory ahead of its use. Versions that are visited in order lie
+    /// anywhere: with 1 M keys a snapshot's content was encoded in 0.34 s instead of 0.53, a long
+    /// history in 0.17 instead of 0.29.
+    @inline(__always) func prefetch() { martlet_prefetch(toOpaque(), Self.prefetchedBytes) }
 }
 
 /// One version of one key: what a put stored, or the mark a deletion left.
