@@ -160,6 +160,7 @@ public struct SnapshotEncoder: ~Copyable {
         var isFirst = isFirst
         var candidate: VersionStorage? = head
         while let version = candidate {
+            // Asked for while this one is written.
             let older = version.modRevision > compactedRevision ? version.previous : nil
             if let older { Unmanaged.passUnretained(older).prefetch() }
             if version.isTombstone && version.modRevision < compactedRevision { return nil }
@@ -237,22 +238,24 @@ extension [UInt8] {
             }
         }
     }
+}
 
-    /// Memory that is filled from its start.
-    private struct Room {
-        let bytes: UnsafeMutableRawBufferPointer
-        private(set) var offset = 0
+/// Memory that is filled from its start; a write beyond its end is a trap.
+private struct Room {
+    let bytes: UnsafeMutableRawBufferPointer
+    private(set) var offset = 0
 
-        init(bytes: UnsafeMutableRawBufferPointer) { self.bytes = bytes }
+    init(bytes: UnsafeMutableRawBufferPointer) { self.bytes = bytes }
 
-        @inline(__always) mutating func write<Number: FixedWidthInteger>(_ number: Number) {
-            bytes.storeBytes(of: number.littleEndian, toByteOffset: offset, as: Number.self)
-            offset += MemoryLayout<Number>.size
-        }
+    @inline(__always) mutating func write<Number: FixedWidthInteger>(_ number: Number) {
+        precondition(offset + MemoryLayout<Number>.size <= bytes.count)
+        bytes.storeBytes(of: number.littleEndian, toByteOffset: offset, as: Number.self)
+        offset += MemoryLayout<Number>.size
+    }
 
-        @inline(__always) mutating func write(_ source: UnsafeRawBufferPointer) {
-            UnsafeMutableRawBufferPointer(rebasing: bytes[offset...]).copyMemory(from: source)
-            offset += source.count
-        }
+    @inline(__always) mutating func write(_ source: UnsafeRawBufferPointer) {
+        precondition(offset + source.count <= bytes.count)
+        UnsafeMutableRawBufferPointer(rebasing: bytes[offset...]).copyMemory(from: source)
+        offset += source.count
     }
 }

@@ -23,7 +23,7 @@ package enum PeerCodec {
 
     // MARK: - Writing
 
-    /// Room for any message of consensus that carries neither entries nor a configuration.
+    /// Room for any message of consensus without its entries.
     private static let smallMessageBytes = 64
 
     package static func encode(_ message: PeerMessage) -> [UInt8] {
@@ -90,7 +90,7 @@ package enum PeerCodec {
             head(.voteResponse)
             writer.put(granted)
         case .append(let append):
-            writer.reserve(64 + entryBytes.reduce(0) { $0 + $1.count + 12 })
+            writer.reserve(smallMessageBytes + entryBytes.reduce(0) { $0 + $1.count + 12 })
             head(.append)
             encode(append, entryBytes, into: &writer)
         case .appendResponse(let response):

@@ -102,7 +102,7 @@ public struct Replica: ~Copyable {
 
     /// The time of the event being handled.
     var now: Microseconds
-    /// When `.timer` is due next. Kept, for to find it out from outside would copy all of this.
+    /// When `.timer` is due next. Kept: who asks is spared a copy of all that it depends on.
     public private(set) var nextDeadline: Microseconds = 0
     /// The seed is the only entropy a replica gets.
     var random: RandomStream
@@ -283,7 +283,7 @@ public struct Replica: ~Copyable {
         }
     }
 
-    private mutating func earliestDeadline() -> Microseconds {
+    private func earliestDeadline() -> Microseconds {
         // Two at a time: of more, `min` makes an array.
         var deadline = core.nextDeadline
         deadline = min(deadline, writes.nextDeadline ?? .max)
@@ -467,6 +467,7 @@ public struct Replica: ~Copyable {
         guard case .append(let append) = message.body, !append.entries.isEmpty else {
             return PeerCodec.encode(.raft(message, entryBytes: []))
         }
+        // Not bound by `if let`, which would copy it.
         if lastAppend?.says(append, in: message.term) == true { return lastAppend?.frame }
         var entryBytes: [[UInt8]] = []
         entryBytes.reserveCapacity(append.entries.count)

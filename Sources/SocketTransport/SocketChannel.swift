@@ -196,8 +196,10 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
     }
 
     /// Writes at once, past the handlers: for who knows that they leave what goes out as it is.
-    /// Through them it takes 1,000 instructions more. Without effect once the channel is closed.
+    /// Through them it takes 1,000 instructions more. Without effect once the channel or
+    /// its output is closed. To be called on the loop.
     package func writeDirectly(_ bytes: ByteBuffer) {
+        loop.assertInEventLoop()
         guard isOpen, !closesOutput else { return }
         queue(bytes, nil)
         flush0()

@@ -395,6 +395,22 @@ struct BookkeepingTests {
         #expect(configuration.quorumSize * 2 > size)
         #expect(configuration.quorumIndex { $0 } == LogIndex(size - configuration.quorumSize + 1))
     }
+
+    @Test("a quorum has reached the middle of all indexes, equal or not", arguments: 0...5)
+    func quorumIndexes(size: Int) {
+        let configuration = Configuration(voters: (0..<size).map { MemberID($0 + 1) })
+        let values = 4
+        // Each choice of one of four values for each voter, as the digits of a number.
+        for choice in 0..<(0..<size).reduce(1, { product, _ in product * values }) {
+            var digits = choice
+            let indexes = (0..<size).map { _ in
+                defer { digits /= values }
+                return LogIndex(digits % values)
+            }
+            let middle = size == 0 ? 0 : indexes.sorted()[size - configuration.quorumSize]
+            #expect(configuration.quorumIndex { indexes[Int($0) - 1] } == middle)
+        }
+    }
 }
 
 extension Message.Body {

@@ -21,7 +21,7 @@ final class PeerNetwork {
     private lazy var receivingDisk = DiskThread(directory: directory, isBulk: true)
     private let logger: Logger
     // Accesses of what each frame needs end with their statements; not checked again each time.
-    /// They are few: to look along a row of them takes less than a hash.
+    /// Links are few: to look along a row of them takes less than a hash.
     @exclusivity(unchecked) private var links: [PeerLink] = []
     /// Something was sent on a link since the last flush.
     @exclusivity(unchecked) private var isUnflushed = false
