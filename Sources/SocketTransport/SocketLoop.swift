@@ -66,6 +66,7 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
         poll = epoll_create1(Int32(EPOLL_CLOEXEC))
         bell = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         precondition(poll >= 0 && bell >= 0, "no descriptors for an event loop: errno \(errno)")
+        // Refused only without memory, and nothing runs without a loop.
         try! add(
             Bell(descriptor: bell) { [unowned self] in takeHandOver() }, bell, EPOLLIN.rawValue)
         let started = DispatchSemaphore(value: 0)
