@@ -158,35 +158,19 @@ public struct Envelope: Sendable {
         user: ArraySlice<UInt8> = [], body: ArraySlice<UInt8>
     ) -> [UInt8] {
         precondition(user.count <= Int(UInt16.max), "user names are limited when they are created")
-        let total = headerBytes + user.count + body.count
         precondition(!kind.isReserved, "no member could apply the entry")
         var entry: [UInt8] = []
-        // Not `Array(unsafeUninitializedCapacity:)`, which looks its type up anew each time: 350
-        // instructions.
-        entry.append(addingCapacity: total) { span in
-            span.withUnsafeMutableBufferPointer { buffer, initialized in
-                // `buffer` holds `total` bytes and each statement below fills the next of them.
-                let raw = UnsafeMutableRawBufferPointer(buffer)
-                raw.storeBytes(of: formatVersion, toByteOffset: 0, as: UInt8.self)
-                raw.storeBytes(of: kind.rawValue, toByteOffset: 1, as: UInt8.self)
-                raw.storeBytes(of: 0, toByteOffset: 2, as: UInt16.self)
-                raw.storeBytes(of: origin.member.littleEndian, toByteOffset: 4, as: UInt64.self)
-                raw.storeBytes(of: origin.boot.littleEndian, toByteOffset: 12, as: UInt64.self)
-                raw.storeBytes(of: origin.sequence.littleEndian, toByteOffset: 20, as: UInt64.self)
-                raw.storeBytes(of: authRevision.littleEndian, toByteOffset: 28, as: UInt64.self)
-                raw.storeBytes(
-                    of: UInt16(user.count).littleEndian, toByteOffset: 36, as: UInt16.self)
-                let bodyStart = headerBytes + user.count
-                user.withUnsafeBytes { source in
-                    UnsafeMutableRawBufferPointer(rebasing: raw[headerBytes..<bodyStart])
-                        .copyMemory(from: source)
-                }
-                body.withUnsafeBytes { source in
-                    UnsafeMutableRawBufferPointer(rebasing: raw[bodyStart..<total])
-                        .copyMemory(from: source)
-                }
-                initialized = total
-            }
+        ByteRoom.append(byteCount: headerBytes + user.count + body.count, to: &entry) { room in
+            room.write(formatVersion)
+            room.write(kind.rawValue)
+            room.write(UInt16(0))
+            room.write(origin.member)
+            room.write(origin.boot)
+            room.write(origin.sequence)
+            room.write(authRevision)
+            room.write(UInt16(user.count))
+            user.withUnsafeBytes { room.write($0) }
+            body.withUnsafeBytes { room.write($0) }
         }
         return entry
     }

@@ -211,51 +211,23 @@ extension [UInt8] {
         let isDeletion = version.isTombstone
         let keyBytes = isFirst ? 4 + version.keyLength : 0
         let valueBytes = isDeletion ? 0 : 28 + version.valueLength
-        let total = 1 + keyBytes + 12 + valueBytes
         // In one piece: ten take a sixth longer.
-        append(addingCapacity: total) { span in
-            span.withUnsafeMutableBufferPointer { buffer, count in
-                // As much room as was asked for, and all of it is written.
-                var room = Room(bytes: UnsafeMutableRawBufferPointer(buffer))
-                room.write(
-                    (isFirst ? 0 : SnapshotFormat.sameKeyFlag)
-                        | (isDeletion ? SnapshotFormat.deletionFlag : 0))
-                if isFirst {
-                    room.write(UInt32(version.keyLength))
-                    version.withKey { room.write($0) }
-                }
-                room.write(version.modRevision)
-                room.write(version.subRevision)
-                if !isDeletion {
-                    room.write(version.createRevision)
-                    room.write(version.version)
-                    room.write(version.lease)
-                    room.write(UInt32(version.valueLength))
-                    version.withValue { room.write($0) }
-                }
-                precondition(room.offset == total, "as much was written as there is room")
-                count = total
+        ByteRoom.append(byteCount: 1 + keyBytes + 12 + valueBytes, to: &self) { room in
+            room.write(
+                (isFirst ? 0 : SnapshotFormat.sameKeyFlag)
+                    | (isDeletion ? SnapshotFormat.deletionFlag : 0))
+            if isFirst {
+                room.write(UInt32(version.keyLength))
+                version.withKey { room.write($0) }
             }
+            room.write(version.modRevision)
+            room.write(version.subRevision)
+            guard !isDeletion else { return }
+            room.write(version.createRevision)
+            room.write(version.version)
+            room.write(version.lease)
+            room.write(UInt32(version.valueLength))
+            version.withValue { room.write($0) }
         }
-    }
-}
-
-/// Memory that is filled from its start; a write beyond its end is a trap.
-private struct Room {
-    let bytes: UnsafeMutableRawBufferPointer
-    private(set) var offset = 0
-
-    init(bytes: UnsafeMutableRawBufferPointer) { self.bytes = bytes }
-
-    @inline(__always) mutating func write<Number: FixedWidthInteger>(_ number: Number) {
-        precondition(offset + MemoryLayout<Number>.size <= bytes.count)
-        bytes.storeBytes(of: number.littleEndian, toByteOffset: offset, as: Number.self)
-        offset += MemoryLayout<Number>.size
-    }
-
-    @inline(__always) mutating func write(_ source: UnsafeRawBufferPointer) {
-        precondition(offset + source.count <= bytes.count)
-        UnsafeMutableRawBufferPointer(rebasing: bytes[offset...]).copyMemory(from: source)
-        offset += source.count
     }
 }

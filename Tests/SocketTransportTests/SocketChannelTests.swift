@@ -29,6 +29,7 @@ struct SocketChannelTests {
 
     @Test("what a handler keeps of a read isn't overwritten by the next one")
     func kept() async throws {
+        // `@unchecked Sendable`: used on the loop only.
         final class Keeper: ChannelInboundHandler, @unchecked Sendable {
             typealias InboundIn = ByteBuffer
             typealias InboundOut = ByteBuffer
@@ -177,6 +178,7 @@ struct SocketChannelTests {
             try $0.syncOptions!.setOption(.autoRead, value: false)
         }
         connection.peer.send([1, 2, 3])
+        // Time for a channel to read what it mustn't.
         try await Task.sleep(for: .milliseconds(20))
         #expect(try await connection.loop.submit { connection.recorder.bytes }.get() == [])
         try await connection.recorder.with {
@@ -188,6 +190,7 @@ struct SocketChannelTests {
 
     @Test("a handler that holds the question for bytes back gets none until it asks")
     func heldBack() async throws {
+        // `@unchecked Sendable`: used on the loop only.
         final class Holder: ChannelDuplexHandler, @unchecked Sendable {
             typealias InboundIn = ByteBuffer
             typealias OutboundIn = ByteBuffer
@@ -199,6 +202,7 @@ struct SocketChannelTests {
         let connection = try await Connection { [holder] }
         for number in 1...3 {
             connection.peer.send([UInt8](repeating: 1, count: 100))
+            // Time for a channel to read what nobody asked for.
             try await Task.sleep(for: .milliseconds(10))
             #expect(
                 try await connection.loop.submit { connection.recorder.bytes.count }.get()

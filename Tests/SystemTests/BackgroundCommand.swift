@@ -56,6 +56,7 @@ func eventually(
     let deadline = ContinuousClock.now + limit
     while try await !condition() {
         try #require(ContinuousClock.now < deadline, "not in time: \(what())")
+        // Nothing tells from outside when it holds: it is looked at again.
         try await Task.sleep(for: .milliseconds(10))
     }
 }

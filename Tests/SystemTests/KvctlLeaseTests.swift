@@ -114,6 +114,7 @@ struct KvctlLeaseTests {
         let start = ContinuousClock.now
         while ContinuousClock.now - start < .seconds(4) {
             #expect(try await again.count(prefix: "svc/") == 2)
+            // As above.
             try await Task.sleep(for: .milliseconds(200))
         }
         holder.send(SIGTERM)

@@ -36,6 +36,7 @@ extension RawClient {
             try await put("probe", bytes: [1])
             slowest = max(slowest, .now - start)
             count += 1
+            // A look at how long a call takes, not a load.
             try await Task.sleep(for: .milliseconds(10))
         }
         return (slowest, count)
