@@ -23,6 +23,23 @@ func compareBytes(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointe
     return left.count == right.count ? 0 : (left.count < right.count ? -1 : 1)
 }
 
+/// Eight bytes from `offset` on as a number that compares as they do; zeroes stand for those behind
+/// the end.
+@inline(__always)
+func bigEndianWord(of bytes: UnsafeRawBufferPointer, at offset: Int) -> UInt64 {
+    let left = bytes.count - offset
+    // No load goes beyond `bytes`: the second takes its last eight and moves out those in front.
+    if left >= 8 { return bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self).bigEndian }
+    if left <= 0 { return 0 }
+    if bytes.count >= 8 {
+        let word = bytes.loadUnaligned(fromByteOffset: bytes.count - 8, as: UInt64.self).bigEndian
+        return word << UInt64((8 - left) * 8)
+    }
+    var word: UInt64 = 0
+    for index in 0..<8 { word = word << 8 | (index < left ? UInt64(bytes[offset + index]) : 0) }
+    return word
+}
+
 /// Compares byte strings as etcd does.
 func compareBytes(_ left: ArraySlice<UInt8>, _ right: ArraySlice<UInt8>) -> Int {
     left.withUnsafeBytes { left in right.withUnsafeBytes { compareBytes(left, $0) } }

@@ -21,6 +21,14 @@ struct TreePosition {
     let lead: Int64
     /// Borrowed for the duration of the call the position is passed to.
     let bytes: UnsafeRawBufferPointer
+
+    /// Eight bytes of the key behind so many, zeroes where it ends, or with nil the lead: in the
+    /// order of the positions, as far as these begin alike and their heads differ.
+    @inline(__always)
+    func head(behind commonKeyBytes: Int?) -> UInt64 {
+        guard let commonKeyBytes else { return UInt64(bitPattern: lead) ^ 1 << 63 }
+        return bigEndianWord(of: bytes, at: commonKeyBytes)
+    }
 }
 
 /// An ordered set of versions, at most one per position, with views that cost nothing to take.
@@ -411,8 +419,12 @@ struct TreeView<Order: TreeOrder>: @unchecked Sendable {
         }
         return node._withUnsafeGuaranteedRef { current in
             let leaf = unsafeDowncast(current, to: LeafNode.self)
-            let (index, isTaken) = TreeView.search(leaf, position)
-            return (.passUnretained(leaf), index, isTaken)
+            let taken = leaf.firstSlot(tagged: KeyTag.of(position.bytes)) { version in
+                Order.lead(of: version) == position.lead
+                    && version.withKey { compareBytes($0, position.bytes) } == 0
+            }
+            if let taken { return (.passUnretained(leaf), taken, true) }
+            return (.passUnretained(leaf), TreeView.search(leaf, position).index, false)
         }
     }
 

@@ -96,6 +96,10 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
     @inline(__always) var lease: Int64 { field { $0.lease } }
     @inline(__always) var subRevision: UInt32 { field { $0.subRevision } }
     @inline(__always) var previous: VersionStorage? { field { $0.previous } }
+    /// For walks whose view holds what they visit.
+    @inline(__always) var unretainedPrevious: Unmanaged<VersionStorage>? {
+        field { $0.previous.map(Unmanaged.passUnretained) }
+    }
     @inline(__always) var isTombstone: Bool { version == 0 }
     @inline(__always) var keyLength: Int { Int(field { $0.keyLength }) }
     @inline(__always) var valueLength: Int { Int(field { $0.valueLength }) }
@@ -152,6 +156,9 @@ extension Unmanaged<VersionStorage> {
     /// anywhere: with 1 M keys a snapshot's content was encoded in 0.34 s instead of 0.53, a long
     /// history in 0.17 instead of 0.29.
     @inline(__always) func prefetch() { martlet_prefetch(toOpaque(), Self.prefetchedBytes) }
+
+    /// Asks for where references are counted.
+    @inline(__always) func prefetchHead() { martlet_prefetch(toOpaque(), 1) }
 }
 
 /// One version of one key: what a put stored, or the mark a deletion left.

@@ -134,18 +134,19 @@ public struct SnapshotEncoder: ~Copyable {
                 next.storage, isFirst: false, view.compactedRevision, limit: limit, &count, &out)
         }
         if rest == nil {
-            var last = lastKey
+            var last: Unmanaged<VersionStorage>?
             var found: UInt64 = 0
             scanOn { head in
                 guard out.count < limit else { return false }
                 guard view.reader.isRetained(head) else { return true }
                 found += 1
-                last = KeyVersion(head)
+                last = .passUnretained(head)
                 rest = SnapshotEncoder.appendChain(
                     head, isFirst: true, view.compactedRevision, limit: limit, &count, &out)
                 return rest == nil
             }
-            lastKey = last
+            // The view holds it.
+            if let last { lastKey = KeyVersion(last.takeUnretainedValue()) }
             keys += found
         }
         pending = rest
@@ -158,17 +159,24 @@ public struct SnapshotEncoder: ~Copyable {
         _ count: inout UInt64, _ out: inout [UInt8]
     ) -> KeyVersion? {
         var isFirst = isFirst
-        var candidate: VersionStorage? = head
-        while let version = candidate {
-            // Asked for while this one is written.
-            let older = version.modRevision > compactedRevision ? version.previous : nil
-            if let older { Unmanaged.passUnretained(older).prefetch() }
-            if version.isTombstone && version.modRevision < compactedRevision { return nil }
-            if !isFirst && out.count >= limit { return KeyVersion(version) }
-            out.append(version, isFirst: isFirst)
-            count += 1
-            isFirst = false
-            candidate = older
+        var candidate: Unmanaged<VersionStorage>? = .passUnretained(head)
+        while let current = candidate {
+            // The view holds all that is visited. To count references would write to each of them.
+            let hasRoom = current._withUnsafeGuaranteedRef { version in
+                // Asked for while this one is written.
+                let older =
+                    version.modRevision > compactedRevision ? version.unretainedPrevious : nil
+                older?.prefetch()
+                candidate = nil
+                if version.isTombstone && version.modRevision < compactedRevision { return true }
+                if !isFirst && out.count >= limit { return false }
+                out.append(version, isFirst: isFirst)
+                count += 1
+                isFirst = false
+                candidate = older
+                return true
+            }
+            if !hasRoom { return KeyVersion(current.takeUnretainedValue()) }
         }
         return nil
     }

@@ -4,7 +4,11 @@ import Testing
 @testable import KVCore
 
 private func version(_ key: String, _ number: Int64 = 1, lease: Int64 = 0) -> VersionStorage {
-    key.raw.withUnsafeBytes { key in
+    version(Array(key.utf8), number, lease: lease)
+}
+
+private func version(_ key: [UInt8], _ number: Int64 = 1, lease: Int64 = 0) -> VersionStorage {
+    key.withUnsafeBytes { key in
         VersionStorage.make(
             createRevision: 2, modRevision: 2, version: number, lease: lease, subRevision: 0,
             previous: nil, key: key, value: UnsafeRawBufferPointer(start: nil, count: 0))
@@ -66,6 +70,77 @@ struct KeyTreeTests {
         #expect(contents(tree.reader) == [])
         #expect(tree.height == 1)
         for (view, entries) in views { #expect(contents(view) == expected(entries)) }
+    }
+
+    /// Keys that a search by a few of their bytes could take for one another: zeroes at the end, one
+    /// the beginning of the next, alike for longer than a head is.
+    private static func similarKeys(_ count: Int, _ generator: inout Seeded) -> [[UInt8]] {
+        let beginnings: [[UInt8]] = [
+            [], Array("/a/long/beginning/".utf8), [0, 0, 0, 0, 0, 0, 0, 0], [0xff],
+            [UInt8](repeating: 7, count: 40),
+        ]
+        return (0..<count).map { _ in
+            let tail = (0..<generator.below(14)).map { _ in generator.below(4) * 0x55 }
+            return beginnings[generator.below(beginnings.count)] + tail.map { UInt8($0) }
+        }
+    }
+
+    @Test("similar keys are told apart, those that are there and those that aren't")
+    func similarKeys() {
+        var generator = Seeded(seed: 12)
+        let keys = Self.similarKeys(60_000, &generator)
+        var present = Set(keys.prefix(30_000))
+        var tree = KeyTree<KeyOrder>()
+        for key in keys.prefix(30_000) { tree.upsert(version(key)) }
+        #expect(tree.height >= 3)
+        func check() {
+            for key in keys {
+                let found = key.withUnsafeBytes { tree.find($0) }
+                #expect(found?.withKey { [UInt8]($0) } == (present.contains(key) ? key : nil))
+            }
+            var visited: [[UInt8]] = []
+            tree.reader.scan(from: TreePosition(lead: 0, bytes: .init(start: nil, count: 0))) {
+                visited.append($0.withKey { [UInt8]($0) })
+                return true
+            }
+            #expect(visited == present.sorted { $0.lexicographicallyPrecedes($1) })
+        }
+        check()
+        // From sorted entries, whose nodes are filled one after the other.
+        var builder = KeyTree<KeyOrder>.Builder()
+        for key in present.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+            builder.append(version(key))
+        }
+        tree = builder.finish()
+        check()
+        // Until nothing is left: nodes are joined on every level.
+        for key in keys.prefix(30_000).sorted(by: {
+            $0.reversed().lexicographicallyPrecedes($1.reversed())
+        }) {
+            let removed = tree.remove(positionOf: version(key))
+            #expect((removed != nil) == (present.remove(key) != nil))
+        }
+        #expect(tree.count == 0)
+    }
+
+    @Test("a scan from any key, there or not, begins with the next one")
+    func scanFromAnywhere() {
+        var generator = Seeded(seed: 13)
+        let keys = Self.similarKeys(20_000, &generator)
+        var tree = KeyTree<KeyOrder>()
+        for key in keys.prefix(10_000) { tree.upsert(version(key)) }
+        var left = Set(keys.prefix(10_000)).sorted { $0.lexicographicallyPrecedes($1) }[...]
+        for key in keys.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+            while let next = left.first, next.lexicographicallyPrecedes(key) { left.removeFirst() }
+            var found: [UInt8]?
+            key.withUnsafeBytes { bytes in
+                tree.reader.scan(from: TreePosition(lead: 0, bytes: bytes)) {
+                    found = $0.withKey { [UInt8]($0) }
+                    return false
+                }
+            }
+            #expect(found == left.first)
+        }
     }
 
     @Test(
@@ -150,6 +225,24 @@ struct KeyTreeTests {
         }
     }
 
+    @Test("keys of many leases are found, whatever lease and key they share with others")
+    func manyLeases() {
+        var tree = KeyTree<LeaseOrder>()
+        let leases: [Int64] = [.min, -1, 0, 1, .max] + (2..<400).map { $0 << 32 }
+        for (number, lease) in leases.enumerated() {
+            for key in 0..<(number % 7 == 0 ? 200 : 3) {
+                tree.upsert(version("shared/\(key)", Int64(number + 1), lease: lease))
+            }
+        }
+        for (number, lease) in leases.enumerated() {
+            for key in 0..<200 {
+                let found = "shared/\(key)".raw.withUnsafeBytes { tree.find(lead: lease, $0) }
+                let isThere = key < (number % 7 == 0 ? 200 : 3)
+                #expect(found?.version == (isThere ? Int64(number + 1) : nil))
+            }
+        }
+    }
+
     @Test("a chain of a million versions is released without exhausting the stack")
     func longChain() {
         var head = version("k")
@@ -162,6 +255,19 @@ struct KeyTreeTests {
             }
         }
         #expect(head.modRevision == 1_000_002)
+    }
+
+    @Test("a word of bytes is what stands there, and zeroes behind the end")
+    func wordOfBytes() {
+        for count in 0..<20 {
+            let bytes = (0..<count).map { UInt8($0 + 0xe0) }
+            for offset in 0..<24 {
+                let expected = (offset..<offset + 8).reduce(UInt64(0)) {
+                    $0 << 8 | ($1 < count ? UInt64(bytes[$1]) : 0)
+                }
+                #expect(bytes.withUnsafeBytes { bigEndianWord(of: $0, at: offset) } == expected)
+            }
+        }
     }
 
     @Test(
