@@ -61,7 +61,7 @@ public struct DirectoryIdentity: Equatable, Sendable {
             throw .corrupt(file: file, offset: 0, reason: "its checksum doesn't match")
         }
         let version = bytes.loadInteger(UInt32.self, at: 8)
-        guard version <= LogFormat.version else {
+        guard version == LogFormat.version else {
             throw .unsupportedVersion(file: file, found: version, supported: LogFormat.version)
         }
         return DirectoryIdentity(

@@ -8,7 +8,7 @@ public enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
     case missing(file: String, reason: String)
     /// The directory belongs to another member or cluster.
     case foreign(file: String, reason: String)
-    /// The files were written by a newer version.
+    /// The files were written by another version.
     case unsupportedVersion(file: String, found: UInt32, supported: UInt32)
 
     /// The file, the cause and the remedy.
@@ -35,8 +35,8 @@ public enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
             "\(file): \(reason); check --data-dir, --name and --initial-cluster"
         case .unsupportedVersion(let file, let found, let supported):
             """
-            \(file) has format version \(found), this program reads up to \(supported); start a \
-            newer version
+            \(file) has format version \(found), this program reads \(supported); start the \
+            version that wrote it, and copy its keys with etcdctl make-mirror if they are to move
             """
         }
     }

@@ -1,6 +1,6 @@
 /// The bytes of a segment: a header sector, then batches, each beginning on a sector.
 enum LogFormat {
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     /// A batch begins on a sector of its own, so that a write never touches a synced sector.
     static let sectorByteCount = 512
     static let segmentMagic: [UInt8] = Array("MARTLOG\n".utf8)
@@ -68,7 +68,7 @@ struct SegmentHeader: Equatable {
     enum ParseResult: Equatable {
         case header(SegmentHeader)
         case blank
-        case newerVersion(UInt32)
+        case otherVersion(UInt32)
         case invalid
     }
 
@@ -83,7 +83,7 @@ struct SegmentHeader: Equatable {
             bytes.loadInteger(UInt32.self, at: length) == CRC32C.checksum(sector.prefix(length))
         else { return .invalid }
         let version = bytes.loadInteger(UInt32.self, at: 8)
-        guard version <= LogFormat.version else { return .newerVersion(version) }
+        guard version == LogFormat.version else { return .otherVersion(version) }
         return .header(
             SegmentHeader(
                 number: bytes.loadInteger(UInt64.self, at: 12),

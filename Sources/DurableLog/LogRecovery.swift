@@ -167,7 +167,7 @@ private struct Scan {
         case .blank:
             try expectNoBatch(in: number, bytes: bytes)
             return .blank
-        case .newerVersion(let version):
+        case .otherVersion(let version):
             throw .unsupportedVersion(
                 file: file, found: version, supported: LogFormat.version)
         case .invalid:

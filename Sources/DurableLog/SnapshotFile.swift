@@ -25,7 +25,7 @@ public enum SnapshotName {
 /// CRC-32C that continues the one before. Zeroes fill the file up to a multiple of 512 bytes: by
 /// that, etcd's tools tell the SHA-256 behind a downloaded snapshot from the snapshot itself.
 enum SnapshotFormat {
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let magic: [UInt8] = Array("MARTSNP\n".utf8)
     /// Upper bound on a frame's content, so that a damaged length can't ask for the moon.
     static let maxFrameContentBytes = 16 << 20
@@ -36,7 +36,7 @@ enum SnapshotFormat {
 
 /// Why bytes are no snapshot.
 public enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// Written by a newer version.
+    /// Written by another version.
     case unsupportedVersion(UInt32)
     /// Of another cluster.
     case foreign(clusterID: UInt64)
@@ -49,7 +49,7 @@ public enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .unsupportedVersion(let found):
-            "has snapshot version \(found), this program reads up to \(SnapshotFormat.version)"
+            "has snapshot version \(found), this program reads \(SnapshotFormat.version)"
         case .foreign(let clusterID): "belongs to cluster \(String(clusterID, radix: 16))"
         case .corrupt(let offset, let reason): "is damaged at byte \(offset): \(reason)"
         case .truncated(let byteCount): "ends too early, after \(byteCount) bytes"
@@ -176,7 +176,7 @@ public struct SnapshotFileReader: Sendable {
             throw .corrupt(offset: consumed + offset, reason: "it doesn't begin as a snapshot")
         }
         let version = buffer.loadInteger(UInt32.self, at: offset + 8)
-        guard version <= SnapshotFormat.version else { throw .unsupportedVersion(version) }
+        guard version == SnapshotFormat.version else { throw .unsupportedVersion(version) }
         let length = Int(buffer.loadInteger(UInt32.self, at: offset + 44))
         guard length <= SnapshotFormat.maxFrameContentBytes else {
             throw .corrupt(offset: consumed + offset, reason: "its configuration is too long")

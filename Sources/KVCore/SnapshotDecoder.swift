@@ -117,7 +117,7 @@ public struct SnapshotDecoder: ~Copyable {
         store.compactedRevision = header.compactedRevision
         store.appliedIndex = header.appliedIndex
         store.appliedTerm = header.appliedTerm
-        store.hasher = StateHasher(header.stateHash)
+        store.hasher = RollingHash(header.stateHash)
         store.leases = leases
         store.membership = membership
         store.tree = result.tree

@@ -4,11 +4,11 @@
 //
 //     block    = length u32, kind u8, payload (length − 1 bytes), hash u64
 //
-// `hash` is `StateHasher` over the hash of the block before (0 for the first), then over kind and
+// `hash` is `RollingHash` over the hash of the block before (0 for the first), then over kind and
 // payload as one byte string: a block that is damaged, missing or moved is found. Blocks come in
 // this order:
 //
-//     1 header   = format version u32 (1), revision i64, compacted revision i64, applied index u64,
+//     1 header   = format version u32 (2), revision i64, compacted revision i64, applied index u64,
 //                  applied term u64, state hash u64
 //     2 members  = count u32, count × {id u64, role u8, name text, peer URLs list of text,
 //                  client URLs list of text, directory id length u8 (0 or 16) and bytes},
@@ -33,7 +33,7 @@
 // A block of leases or versions ends with the first item that makes it 64 KiB or more.
 
 package enum SnapshotFormat {
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     /// Payload from which on a block of items is closed.
     static let blockBytes = 64 << 10
     /// The longest block a decoder accepts: far above any request, so above any version.
@@ -56,7 +56,7 @@ package enum SnapshotFormat {
 
     /// The hash behind a block whose kind and payload are `bytes`.
     package static func hash(previous: UInt64, _ bytes: UnsafeRawBufferPointer) -> UInt64 {
-        var hasher = StateHasher()
+        var hasher = RollingHash()
         hasher.combine(previous)
         hasher.combine(bytes)
         return hasher.value

@@ -24,7 +24,7 @@ public struct Store: ~Copyable, @unchecked Sendable {
     var leases = LeaseTable()
     var history = History()
     var membership = MemberTable()
-    var hasher = StateHasher()
+    var hasher = RollingHash()
     /// What all versions that no compaction covers count towards the quota.
     var versionBytes: UInt64 = 0
     /// What compactions have taken off `versionBytes` so far, as the history counts.
@@ -161,7 +161,7 @@ extension RangeReader {
 
     func hashKV(revision requested: Int64) throws(EtcdError) -> HashKVResult {
         let target = try readRevision(requested)
-        var hasher = StateHasher()
+        var hasher = RollingHash()
         tree.scan(.everything) { head in
             var candidate: VersionStorage? = head
             while let version = candidate {

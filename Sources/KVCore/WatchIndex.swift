@@ -30,7 +30,7 @@ struct WatchIndex {
     }
 
     private static func hash(_ key: UnsafeRawBufferPointer) -> UInt64 {
-        var hasher = StateHasher()
+        var hasher = RollingHash()
         hasher.combine(key)
         return hasher.value
     }
@@ -173,7 +173,7 @@ private struct IntervalTree {
 
     private mutating func makeNode(_ watcher: Watcher) -> Int {
         counter += 1
-        var hasher = StateHasher()
+        var hasher = RollingHash()
         hasher.combine(counter)
         var group = WatchIndex.Group(range: watcher.range)
         group.add(watcher)

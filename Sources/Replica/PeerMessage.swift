@@ -1,3 +1,4 @@
+import KVCore
 import RaftCore
 
 /// What members send one another over the main link, one frame each.
@@ -53,27 +54,9 @@ extension EntryMetadata {
     }
 }
 
-/// Digest of an entry's bytes for the hash chain: multiply and fold, eight bytes a step.
+/// Digest of an entry's bytes for the hash chain.
 package func entryDigest(_ bytes: [UInt8]) -> UInt64 {
-    func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
-        let product = a.multipliedFullWidth(by: b)
-        return product.high ^ product.low
-    }
-    // Loads stay within `raw`: the loop asks for eight bytes before each.
-    return bytes.withUnsafeBytes { raw in
-        var hash = UInt64(raw.count) ^ 0xA076_1D64_78BD_642F
-        var offset = 0
-        while raw.count - offset >= 8 {
-            let word = UInt64(
-                littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-            hash = fold(hash ^ word, 0xE703_7ED1_A0B4_28DB | 1) &+ 0x8EBC_6AF0_9C88_C6E3
-            offset += 8
-        }
-        var rest: UInt64 = 0
-        while offset < raw.count {
-            rest = rest << 8 | UInt64(raw[offset])
-            offset += 1
-        }
-        return fold(hash ^ rest, 0x5896_36E2_6F8B_F7C5)
-    }
+    var hasher = RollingHash()
+    bytes.withUnsafeBytes { hasher.combine($0) }
+    return hasher.value
 }

@@ -229,6 +229,22 @@ struct DamageTests {
         }
     }
 
+    @Test("a log of another format version is refused by name", arguments: [1, 3] as [UInt32])
+    func otherVersion(version: UInt32) throws {
+        // Magic, version, seven numbers, then the checksum of all that.
+        var disk = try tenBatches(marker: true)
+        var header = try disk.read(segment, offset: 0, byteCount: 68)
+        header[8] = UInt8(version)
+        let checksum = CRC32C.checksum(header)
+        header += withUnsafeBytes(of: checksum.littleEndian) { Array($0) }
+        try disk.write(segment, offset: 0, bytes: header)
+        #expect(
+            throws: LogError.unsupportedVersion(file: segment, found: version, supported: 2)
+        ) {
+            _ = try LogRecovery.open(&disk, identity: testIdentity)
+        }
+    }
+
     @Test("damage in a last batch that nothing claims as synced is a tear")
     func tear() throws {
         var disk = try tenBatches(marker: false)

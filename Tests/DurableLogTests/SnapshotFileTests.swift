@@ -35,6 +35,13 @@ struct SnapshotFileTests {
         #expect(found == content)
     }
 
+    @Test("one of another format version is refused by name", arguments: [1, 3] as [UInt8])
+    func otherVersion(version: UInt8) {
+        var bytes = file()
+        bytes[8] = version
+        #expect(throws: SnapshotError.unsupportedVersion(UInt32(version))) { try read(bytes) }
+    }
+
     @Test("every flipped bit is noticed")
     func flips() {
         let bytes = file()

@@ -136,18 +136,18 @@ struct StartupTests {
         #expect(result.errors.contains("log-0000000000000001"), "\(result.errors)")
     }
 
-    @Test("a directory of a newer format")
-    func newerFormat() async throws {
+    @Test("a directory of another format", arguments: [1, 9] as [UInt8])
+    func otherFormat(version: UInt8) async throws {
         let cluster = try await stoppedMember()
         let path = cluster.dataDirectory(0) + "/identity"
         var bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-        bytes[8] = 9
+        bytes[8] = version
         let checksum = CRC32C.checksum(bytes.dropLast(4))
         withUnsafeBytes(of: checksum.littleEndian) { bytes.replaceSubrange(44..<48, with: $0) }
         try Data(bytes).write(to: URL(fileURLWithPath: path))
         let result = try kvserver(cluster.arguments(0))
         #expect(result.code == 1)
-        #expect(result.errors.contains("start a newer version"), "\(result.errors)")
+        #expect(result.errors.contains("start the version that wrote it"), "\(result.errors)")
     }
 
     @Test("a member that stopped at one entry twice names it and waits")

@@ -14,7 +14,7 @@ struct PeerHello: Equatable, Sendable {
     }
 
     static let magic: [UInt8] = Array("MARTPEER".utf8)
-    static let version: UInt16 = 1
+    static let version: UInt16 = 2
 
     var lowestVersion: UInt16 = version
     var highestVersion: UInt16 = version
