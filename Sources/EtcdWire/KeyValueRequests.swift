@@ -107,10 +107,14 @@ public struct RangeRequest: Equatable, Sendable {
 
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
-        // Each slice counts a reference: none is made that another takes the place of.
-        var keyRange = bytes.startIndex..<bytes.startIndex
-        var endRange = keyRange
         var reader = WireReader(bytes)
+        try self.init(reading: &reader)
+    }
+
+    init(reading reader: inout WireReader) throws(WireError) {
+        // Each slice counts a reference: none is made that another takes the place of.
+        var keyRange = reader.position..<reader.position
+        var endRange = keyRange
         while let tag = try reader.nextTag() {
             switch tag.fieldNumber {
             case 1: keyRange = try reader.readRange(tag)
@@ -129,8 +133,8 @@ public struct RangeRequest: Equatable, Sendable {
             default: try reader.skip(tag)
             }
         }
-        key = bytes[keyRange]
-        rangeEnd = bytes[endRange]
+        key = reader.bytes[keyRange]
+        rangeEnd = reader.bytes[endRange]
     }
 
     /// Bytes that `encode` appends.
@@ -187,10 +191,14 @@ public struct PutRequest: Equatable, Sendable {
 
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
-        // As in `RangeRequest`.
-        var keyRange = bytes.startIndex..<bytes.startIndex
-        var valueRange = keyRange
         var reader = WireReader(bytes)
+        try self.init(reading: &reader)
+    }
+
+    init(reading reader: inout WireReader) throws(WireError) {
+        // As in `RangeRequest`.
+        var keyRange = reader.position..<reader.position
+        var valueRange = keyRange
         while let tag = try reader.nextTag() {
             switch tag.fieldNumber {
             case 1: keyRange = try reader.readRange(tag)
@@ -202,8 +210,8 @@ public struct PutRequest: Equatable, Sendable {
             default: try reader.skip(tag)
             }
         }
-        key = bytes[keyRange]
-        value = bytes[valueRange]
+        key = reader.bytes[keyRange]
+        value = reader.bytes[valueRange]
     }
 
     /// Bytes that `encode` appends.
@@ -239,6 +247,10 @@ public struct DeleteRangeRequest: Equatable, Sendable {
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
         var reader = WireReader(bytes)
+        try self.init(reading: &reader)
+    }
+
+    init(reading reader: inout WireReader) throws(WireError) {
         while let tag = try reader.nextTag() {
             switch tag.fieldNumber {
             case 1: key = try reader.readBytes(tag)

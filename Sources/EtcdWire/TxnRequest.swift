@@ -182,20 +182,23 @@ public indirect enum RequestOperation: Equatable, Sendable {
     /// A transaction inside the transaction.
     case txn(TxnRequest)
 
-    init(decoding bytes: ArraySlice<UInt8>, budget: inout TxnRequest.Budget) throws(WireError) {
+    init(
+        reading reader: inout WireReader, budget: inout TxnRequest.Budget
+    ) throws(WireError) {
         self = .empty
-        var reader = WireReader(bytes)
         while let tag = try reader.nextTag() {
-            switch tag.fieldNumber {
-            case 1: self = .range(try RangeRequest(decoding: try reader.readBytes(tag)))
-            case 2: self = .put(try PutRequest(decoding: try reader.readBytes(tag)))
-            case 3:
-                self = .deleteRange(try DeleteRangeRequest(decoding: try reader.readBytes(tag)))
-            case 4:
-                self = .txn(
-                    try TxnRequest(decoding: try reader.readBytes(tag), budget: &budget))
-            default: try reader.skip(tag)
+            guard (1...4).contains(tag.fieldNumber) else {
+                try reader.skip(tag)
+                continue
             }
+            let outerEnd = try reader.enterMessage(tag)
+            switch tag.fieldNumber {
+            case 1: self = .range(try RangeRequest(reading: &reader))
+            case 2: self = .put(try PutRequest(reading: &reader))
+            case 3: self = .deleteRange(try DeleteRangeRequest(reading: &reader))
+            default: self = .txn(try TxnRequest(reading: &reader, budget: &budget))
+            }
+            reader.leaveMessage(outerEnd)
         }
     }
 
@@ -267,13 +270,13 @@ public struct TxnRequest: Equatable, Sendable {
     /// Reads a whole message; byte fields are slices of it.
     public init(decoding bytes: ArraySlice<UInt8>) throws(WireError) {
         var budget = Budget()
-        try self.init(decoding: bytes, budget: &budget)
+        var reader = WireReader(bytes)
+        try self.init(reading: &reader, budget: &budget)
     }
 
-    init(decoding bytes: ArraySlice<UInt8>, budget: inout Budget) throws(WireError) {
+    init(reading reader: inout WireReader, budget: inout Budget) throws(WireError) {
         guard budget.depth > 0 else { throw .nestedTooDeeply }
         budget.depth -= 1
-        var reader = WireReader(bytes)
         while let tag = try reader.nextTag() {
             switch tag.fieldNumber {
             case 1:
@@ -282,12 +285,14 @@ public struct TxnRequest: Equatable, Sendable {
             case 2:
                 try budget.takeElement()
                 if success.isEmpty { success.reserveCapacity(Self.usualOperations) }
-                success.append(
-                    try RequestOperation(decoding: try reader.readBytes(tag), budget: &budget))
+                let outerEnd = try reader.enterMessage(tag)
+                success.append(try RequestOperation(reading: &reader, budget: &budget))
+                reader.leaveMessage(outerEnd)
             case 3:
                 try budget.takeElement()
-                failure.append(
-                    try RequestOperation(decoding: try reader.readBytes(tag), budget: &budget))
+                let outerEnd = try reader.enterMessage(tag)
+                failure.append(try RequestOperation(reading: &reader, budget: &budget))
+                reader.leaveMessage(outerEnd)
             default: try reader.skip(tag)
             }
         }

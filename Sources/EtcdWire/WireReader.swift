@@ -5,7 +5,7 @@
 public struct WireReader: Sendable {
     @usableFromInline let bytes: ArraySlice<UInt8>
     @usableFromInline var position: Int
-    @usableFromInline let end: Int
+    @usableFromInline var end: Int
 
     /// Starts at the first byte of a message.
     @inlinable
@@ -39,6 +39,11 @@ public struct WireReader: Sendable {
         let first = bytes[position]
         position += 1
         if first < 0x80 { return UInt64(first) }
+        // Lengths of values and operations take two bytes.
+        if position < end, bytes[position] < 0x80 {
+            position += 1
+            return UInt64(first & 0x7f) | UInt64(bytes[position - 1]) << 7
+        }
         return try varintTail(UInt64(first & 0x7f))
     }
 
@@ -81,6 +86,25 @@ public struct WireReader: Sendable {
             throw .wrongWireType(fieldNumber: tag.fieldNumber)
         }
         return try lengthDelimitedRange()
+    }
+
+    /// Narrows the reader to the content of a message field, which is read next, and completely;
+    /// then `leaveMessage` widens it to what this returns. A reader of its own for each of a
+    /// transaction's operations would count two references more.
+    @inlinable
+    mutating func enterMessage(_ tag: WireTag) throws(WireError) -> Int {
+        let outerEnd = end
+        let range = try readRange(tag)
+        position = range.lowerBound
+        end = range.upperBound
+        return outerEnd
+    }
+
+    /// Goes on behind a message field that was entered.
+    @inlinable
+    mutating func leaveMessage(_ outerEnd: Int) {
+        precondition(isAtEnd, "a message is read completely")
+        end = outerEnd
     }
 
     /// The value of a uint64 field.
