@@ -163,11 +163,17 @@ def spread_puts(cluster):
     return figures
 
 
-@work("keep-alive", Row("rate", "lease keep-alive stream, 8 × 16", "/s", at_least=5),
-      rounds=RATE_ROUNDS)
-def renewals(cluster):
-    return own_load(cluster, "keep-alive", "--connections", "8", "--streams", "16",
-                    "--seconds", str(ROUND_SECONDS))
+def keep_alive_work(connections, streams):
+    @work(f"keep-alive-{connections}x{streams}",
+          Row("rate", f"lease keep-alive streams, {connections} × {streams}", "/s", at_least=5),
+          rounds=RATE_ROUNDS)
+    def measure(cluster):
+        return own_load(cluster, "keep-alive", "--connections", str(connections),
+                        "--streams", str(streams), "--seconds", str(ROUND_SECONDS))
+
+
+keep_alive_work(64, 16)
+keep_alive_work(8, 16)
 
 
 @work("watch-1000", Row("p99", "1,000 watchers of one key, until the last has seen, p99", "ms",
