@@ -36,7 +36,7 @@ public enum LogError: Error, Equatable, Sendable, CustomStringConvertible {
         case .unsupportedVersion(let file, let found, let supported):
             """
             \(file) has format version \(found), this program reads \(supported); start the \
-            version that wrote it, and copy its keys with etcdctl make-mirror if they are to move
+            version that wrote it; to move its keys, without leases and history, use etcdctl make-mirror
             """
         }
     }

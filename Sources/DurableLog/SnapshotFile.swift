@@ -49,7 +49,10 @@ public enum SnapshotError: Error, Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .unsupportedVersion(let found):
-            "has snapshot version \(found), this program reads \(SnapshotFormat.version)"
+            """
+            has snapshot version \(found), this program reads \(SnapshotFormat.version); use the \
+            version that wrote it
+            """
         case .foreign(let clusterID): "belongs to cluster \(String(clusterID, radix: 16))"
         case .corrupt(let offset, let reason): "is damaged at byte \(offset): \(reason)"
         case .truncated(let byteCount): "ends too early, after \(byteCount) bytes"

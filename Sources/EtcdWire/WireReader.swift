@@ -1,4 +1,4 @@
-/// Reads the fields of one protobuf message in place.
+/// Reads the fields of one protobuf message, and of messages inside it that are entered, in place.
 ///
 /// The loop is always the same: `nextTag()` until it returns nil, and for each tag exactly one of
 /// the typed reads or `skip`. Slices share the storage of the message.
@@ -15,7 +15,7 @@ public struct WireReader: Sendable {
         self.end = bytes.endIndex
     }
 
-    /// True when every field has been read.
+    /// True when every field of the message it is in has been read.
     @inlinable
     public var isAtEnd: Bool { position == end }
 
@@ -40,9 +40,12 @@ public struct WireReader: Sendable {
         position += 1
         if first < 0x80 { return UInt64(first) }
         // Lengths of values and operations take two bytes.
-        if position < end, bytes[position] < 0x80 {
-            position += 1
-            return UInt64(first & 0x7f) | UInt64(bytes[position - 1]) << 7
+        if position < end {
+            let second = bytes[position]
+            if second < 0x80 {
+                position += 1
+                return UInt64(first & 0x7f) | UInt64(second) << 7
+            }
         }
         return try varintTail(UInt64(first & 0x7f))
     }

@@ -424,7 +424,9 @@ struct TreeView<Order: TreeOrder>: @unchecked Sendable {
                     && version.withKey { compareBytes($0, position.bytes) } == 0
             }
             if let taken { return (.passUnretained(leaf), taken, true) }
-            return (.passUnretained(leaf), TreeView.search(leaf, position).index, false)
+            let (index, found) = TreeView.search(leaf, position)
+            precondition(!found, "a tag is of another key")
+            return (.passUnretained(leaf), index, false)
         }
     }
 

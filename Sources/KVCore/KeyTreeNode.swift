@@ -17,15 +17,17 @@ class TreeNode {
 
 /// A node that holds versions in the order of the tree.
 ///
-/// A version's key is far away in memory: to find one of a million by halving means to wait for six of
-/// them. So a leaf knows a byte of each key's hash, all in one line of the cache, and looks only at
-/// those keys whose byte is right.
+/// A version's key is far away in memory: to find one of a million by halving means to wait for six
+/// of them. So a leaf knows a byte of each key's hash, all in one line of the cache, and looks only
+/// at those keys whose byte is right.
 final class LeafNode: TreeNode {
     /// Slots of a leaf.
     static let capacity = 64
+    private static let cacheLineBytes = 64
 
     let slots: UnsafeMutablePointer<Unmanaged<VersionStorage>>
-    /// The ``KeyTag`` of each slot's key. All are initialised, those from `count` on with whatever.
+    /// The ``KeyTag`` of each slot's key, where the allocation begins. All are initialised, those
+    /// from `count` on with whatever.
     private let tags: UnsafeMutablePointer<UInt8>
 
     override init(epoch: UInt64) {
@@ -33,14 +35,14 @@ final class LeafNode: TreeNode {
         let capacity = LeafNode.capacity
         let room = UnsafeMutableRawPointer.allocate(
             byteCount: capacity + capacity * MemoryLayout<Unmanaged<VersionStorage>>.stride,
-            alignment: capacity)
+            alignment: LeafNode.cacheLineBytes)
         tags = room.initializeMemory(as: UInt8.self, repeating: 0, count: capacity)
         slots = (room + capacity).bindMemory(to: Unmanaged.self, capacity: capacity)
         super.init(epoch: epoch)
     }
 
     deinit {
-        prefetchHeads()
+        prefetchReferenceCounts()
         for index in 0..<count { slots[index].release() }
         UnsafeMutableRawPointer(tags).deallocate()
     }
@@ -48,17 +50,17 @@ final class LeafNode: TreeNode {
     /// A copy that a tree of this epoch may change.
     func copy(epoch: UInt64) -> LeafNode {
         let node = LeafNode(epoch: epoch)
-        prefetchHeads()
+        prefetchReferenceCounts()
         for index in 0..<count { node.slots[index] = slots[index].retain() }
         node.tags.update(from: tags, count: count)
         node.count = count
         return node
     }
 
-    /// Asks for all versions at once, before they are visited to count a reference more or less: the
-    /// processor doesn't look ahead of a counted reference.
-    private func prefetchHeads() {
-        for index in 0..<count { slots[index].prefetchHead() }
+    /// Asks for all versions at once, before they are visited to count a reference more or less:
+    /// the processor doesn't look ahead of a counted reference.
+    private func prefetchReferenceCounts() {
+        for index in 0..<count { slots[index].prefetchReferenceCount() }
     }
 
     /// Puts `version` in front of slot `index`.
@@ -70,7 +72,8 @@ final class LeafNode: TreeNode {
         count += 1
     }
 
-    /// Puts `version`, whose key is the same, in the place of slot `index` and returns what was there.
+    /// Puts `version`, whose key is the same, in the place of slot `index` and returns what was
+    /// there.
     func replace(at index: Int, with version: VersionStorage) -> VersionStorage {
         precondition(index < count)
         let old = slots[index].takeRetainedValue()
@@ -118,7 +121,7 @@ final class LeafNode: TreeNode {
         while base < count {
             // `tags` has `capacity` bytes, a multiple of eight, and begins at a line of the cache.
             let word = UnsafeRawPointer(tags).load(fromByteOffset: base, as: UInt64.self)
-            // The high bit of each byte that is as wanted, and perhaps of one above such a byte.
+            // The high bit of each byte that is as wanted, and perhaps of some above such a byte.
             let difference = word.littleEndian ^ pattern
             var hits = (difference &- ones) & ~difference & (ones &* 0x80)
             while hits != 0 {
@@ -137,8 +140,8 @@ final class LeafNode: TreeNode {
 enum KeyTag {
     @inline(__always)
     static func of(_ key: UnsafeRawBufferPointer) -> UInt8 {
-        // Keys often differ in a digit only: each word's bits are spread by an odd factor (2⁶⁴ divided
-        // by the golden ratio) and folded, for in a product the high bits know of all others.
+        // Keys often differ in a digit only: each word's bits are spread by an odd factor (2⁶⁴
+        // divided by the golden ratio) and folded, for in a product the high bits know of all others.
         var hash = UInt64(truncatingIfNeeded: key.count)
         var offset = 0
         while offset < key.count {
@@ -196,7 +199,10 @@ final class Separator: ManagedBuffer<SeparatorHeader, UInt8> {
         withParts { lead, key in
             other.withParts { otherLead, otherKey in
                 guard lead == otherLead else { return nil }
-                return zip(key, otherKey).prefix { $0 == $1 }.count
+                let shorter = min(key.count, otherKey.count)
+                var common = 0
+                while common < shorter && key[common] == otherKey[common] { common += 1 }
+                return common
             }
         }
     }

@@ -2,7 +2,8 @@
 ///
 /// It tells members that diverged by accident, and blocks that are damaged; it doesn't resist
 /// someone who looks for collisions. Its values stand in logs and snapshots and go between members:
-/// whoever changes a step raises the version of each of these formats.
+/// whoever changes a step raises `LogFormat.version`, `PeerHello.version` and the version of both
+/// `SnapshotFormat`s, the container's and the content's.
 package struct RollingHash: Equatable, Sendable {
     /// The hash so far.
     package private(set) var value: UInt64
@@ -24,14 +25,15 @@ package struct RollingHash: Equatable, Sendable {
         combine(UInt64(bitPattern: number))
     }
 
-    /// As many bytes, and more, go through four lanes.
+    /// From so many bytes on four lanes are used.
     private static var laneThreshold: Int { 64 }
 
     /// Adds bytes and their count.
     ///
     /// A step must wait for the multiplication of the one before. Many bytes go through four
-    /// hashes side by side, of which none waits for another, and which are added up at the end: a value of
-    /// 256 bytes takes a third of the time, a put 2 to 9 % less of the members' processor.
+    /// hashes side by side, of which none waits for another, and which are combined in turn at the
+    /// end: a value of 256 bytes takes a third of the time, a put 2 to 9 % less of the members'
+    /// processor.
     package mutating func combine(_ bytes: UnsafeRawBufferPointer) {
         combine(UInt64(bytes.count))
         var offset = 0

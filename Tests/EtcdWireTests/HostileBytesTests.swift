@@ -135,6 +135,28 @@ struct HostileBytesTests {
                 == .nestedTooDeeply)
     }
 
+    @Test("an operation ends where its length says, whatever is inside") func operationEnds() throws
+    {
+        // A put whose length reaches beyond its operation, not beyond the transaction.
+        let overrun: [UInt8] = [0x12, 4, 0x12, 9, 0x0a, 0] + [UInt8](repeating: 0, count: 16)
+        #expect(
+            failure { () throws(WireError) in _ = try TxnRequest(decoding: overrun[...]) }
+                == .truncated)
+        // Unknown fields around a put, and a second operation behind it.
+        let first: [UInt8] = [0x7a, 1, 9, 0x12, 3, 0x0a, 1, 5, 0x78, 7]
+        let second: [UInt8] = [0x1a, 3, 0x0a, 1, 6]
+        let both = [0x12, UInt8(first.count)] + first + [0x12, UInt8(second.count)] + second
+        var put = PutRequest()
+        put.key = [5]
+        var deletion = DeleteRangeRequest()
+        deletion.key = [6]
+        #expect(
+            try TxnRequest(decoding: both[...]).success == [.put(put), .deleteRange(deletion)])
+        // Of two operations in one the last counts.
+        let twice = [0x12, UInt8(first.count + second.count)] + first + second
+        #expect(try TxnRequest(decoding: twice[...]).success == [.deleteRange(deletion)])
+    }
+
     @Test("nesting side by side does not count as depth") func siblings() throws {
         let one: [UInt8] = [0x12, 2, 0x22, 0]
         let many = Array(repeatElement(one, count: 1000).joined())

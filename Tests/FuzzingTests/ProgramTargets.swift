@@ -23,7 +23,9 @@ struct PeerFramingTarget: FuzzTarget {
 
     func seeds() -> [[UInt8]] {
         let hello = Self.hello.encoded()
-        let welcomes = [PeerWelcome.welcome(version: 1, incarnation: 5), .refused(reason: "no")]
+        let welcomes = [
+            PeerWelcome.welcome(version: PeerHello.version, incarnation: 5), .refused(reason: "no"),
+        ]
         return [
             Self.framed([hello, [1, 2, 3], []]),
             Self.framed(welcomes.map { $0.encoded() }),

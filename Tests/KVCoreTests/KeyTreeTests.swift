@@ -114,11 +114,13 @@ struct KeyTreeTests {
         tree = builder.finish()
         check()
         // Until nothing is left: nodes are joined on every level.
-        for key in keys.prefix(30_000).sorted(by: {
+        let order = keys.prefix(30_000).sorted {
             $0.reversed().lexicographicallyPrecedes($1.reversed())
-        }) {
+        }
+        for (step, key) in order.enumerated() {
             let removed = tree.remove(positionOf: version(key))
             #expect((removed != nil) == (present.remove(key) != nil))
+            if step == order.count / 2 { check() }
         }
         #expect(tree.count == 0)
     }
@@ -241,6 +243,27 @@ struct KeyTreeTests {
                 #expect(found?.version == (isThere ? Int64(number + 1) : nil))
             }
         }
+    }
+
+    @Test("a lease of many keys is removed from between others, key by key")
+    func removalOfALargeLease() {
+        var generator = Seeded(seed: 14)
+        var tree = KeyTree<LeaseOrder>()
+        for lease in Int64(-200)...200 { tree.upsert(version("shared", 1, lease: lease * 2)) }
+        var left = Array(0..<10_000)
+        for key in left { tree.upsert(version("shared/\(key)", 2, lease: 7)) }
+        func finds(_ key: String, lease: Int64) -> Bool {
+            Array(key.utf8).withUnsafeBytes { tree.find(lead: lease, $0) } != nil
+        }
+        #expect(tree.height >= 3)
+        while !left.isEmpty {
+            let key = left.remove(at: generator.below(left.count))
+            #expect(tree.remove(positionOf: version("shared/\(key)", lease: 7)) != nil)
+            #expect(!finds("shared/\(key)", lease: 7))
+            if let other = left.first { #expect(finds("shared/\(other)", lease: 7)) }
+            #expect(finds("shared", lease: Int64(generator.below(401) - 200) * 2))
+        }
+        #expect(tree.count == 401)
     }
 
     @Test("a chain of a million versions is released without exhausting the stack")

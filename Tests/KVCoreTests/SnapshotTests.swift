@@ -225,9 +225,11 @@ struct SnapshotTests {
         #expect(accepted > 100, "values are anybody's")
     }
 
-    @Test("another format version is named")
-    func otherVersion() {
-        let forged = forge(Member().snapshot(), at: 5, to: 3)
-        #expect(throws: SnapshotError.unknownFormatVersion(3)) { _ = try decodeSnapshot(forged) }
+    @Test("another format version is named", arguments: [1, 3] as [UInt8])
+    func otherVersion(version: UInt8) {
+        let forged = forge(Member().snapshot(), at: 5, to: version)
+        #expect(throws: SnapshotError.unknownFormatVersion(UInt32(version))) {
+            _ = try decodeSnapshot(forged)
+        }
     }
 }

@@ -5,6 +5,8 @@ import NIOPosix
 import TestSupport
 import Testing
 
+@testable import KVServer
+
 /// Bytes that no client and no member sends: the connection that brings them ends, with a line in
 /// the log, and nobody else notices.
 @Suite("Garbage on the wire")
@@ -19,6 +21,13 @@ struct GarbageTests {
         }
         try await channel.closeFuture.get()
         patience.cancel()
+    }
+
+    /// A frame between members.
+    private func framed(_ payload: [UInt8]) -> [UInt8] {
+        var frame = withUnsafeBytes(of: UInt32(payload.count).littleEndian) { Array($0) }
+        frame += withUnsafeBytes(of: CRC32C.checksum(payload).littleEndian) { Array($0) }
+        return frame + payload
     }
 
     @Test("neither kills a member nor disturbs another connection")
@@ -37,10 +46,7 @@ struct GarbageTests {
                 preface + emptySettings + noise.bytes(5_000), port: cluster.clientPorts[0])
             try await send(noise.bytes(5_000), port: cluster.peerPorts[0])
             // A frame that verifies but is no hello.
-            let payload = noise.bytes(40)
-            var frame = withUnsafeBytes(of: UInt32(payload.count).littleEndian) { Array($0) }
-            frame += withUnsafeBytes(of: CRC32C.checksum(payload).littleEndian) { Array($0) }
-            try await send(frame + payload, port: cluster.peerPorts[0])
+            try await send(framed(noise.bytes(40)), port: cluster.peerPorts[0])
             _ = try await bystander.put("round", "\(round)")
         }
         #expect(cluster.isRunning(0))
@@ -48,5 +54,20 @@ struct GarbageTests {
         let log = cluster.log(0)
         #expect(log.contains("closing a client's connection"))
         #expect(log.contains("closing a peer connection"))
+    }
+
+    @Test("a peer of another protocol version is refused by name", arguments: [1, 3] as [UInt16])
+    func otherPeerProtocol(version: UInt16) async throws {
+        let cluster = try ProcessCluster(size: 1)
+        try cluster.startAll()
+        try await cluster.waitUntilServing()
+        var hello = PeerHello(
+            kind: .main, clusterID: 1, sender: 2, receiver: 3,
+            directoryID: DirectoryID(high: 4, low: 5), incarnation: 6)
+        hello.lowestVersion = version
+        hello.highestVersion = version
+        try await send(framed(hello.encoded()), port: cluster.peerPorts[0])
+        let reason = "member 2 speaks peer protocol \(version) to \(version), this one 2"
+        #expect(cluster.log(0).contains(reason))
     }
 }

@@ -80,8 +80,10 @@ struct SnapshotLinkTests {
                                         pause(channel, reading)
                                         answer(
                                             channel,
-                                            PeerWelcome.welcome(version: 1, incarnation: 5)
-                                                .encoded())
+                                            PeerWelcome.welcome(
+                                                version: PeerHello.version, incarnation: 5
+                                            )
+                                            .encoded())
                                     } else if frame.isEmpty, acknowledges {
                                         answer(channel, [1])
                                     }
