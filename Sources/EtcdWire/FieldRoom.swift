@@ -10,13 +10,10 @@ struct FieldRoom {
     static func append(
         byteCount: Int, to out: inout [UInt8], _ write: (inout FieldRoom) -> Void
     ) {
-        out.append(addingCapacity: byteCount) { span in
-            span.withUnsafeMutableBufferPointer { buffer, count in
-                var room = FieldRoom(room: UnsafeMutableRawBufferPointer(buffer))
-                write(&room)
-                precondition(room.end == byteCount, "the message was measured wrong")
-                count = room.end
-            }
+        out.append(byteCount: byteCount) { bytes in
+            var room = FieldRoom(room: bytes)
+            write(&room)
+            return room.end
         }
     }
 

@@ -187,18 +187,18 @@ public indirect enum RequestOperation: Equatable, Sendable {
     ) throws(WireError) {
         self = .empty
         while let tag = try reader.nextTag() {
-            guard (1...4).contains(tag.fieldNumber) else {
-                try reader.skip(tag)
-                continue
-            }
-            let outerEnd = try reader.enterMessage(tag)
             switch tag.fieldNumber {
-            case 1: self = .range(try RangeRequest(reading: &reader))
-            case 2: self = .put(try PutRequest(reading: &reader))
-            case 3: self = .deleteRange(try DeleteRangeRequest(reading: &reader))
-            default: self = .txn(try TxnRequest(reading: &reader, budget: &budget))
+            case 1: self = .range(try reader.readMessage(tag, RangeRequest.init(reading:)))
+            case 2: self = .put(try reader.readMessage(tag, PutRequest.init(reading:)))
+            case 3:
+                self = .deleteRange(try reader.readMessage(tag, DeleteRangeRequest.init(reading:)))
+            case 4:
+                self = .txn(
+                    try reader.readMessage(tag) { reader throws(WireError) in
+                        try TxnRequest(reading: &reader, budget: &budget)
+                    })
+            default: try reader.skip(tag)
             }
-            reader.leaveMessage(outerEnd)
         }
     }
 
@@ -285,18 +285,22 @@ public struct TxnRequest: Equatable, Sendable {
             case 2:
                 try budget.takeElement()
                 if success.isEmpty { success.reserveCapacity(Self.usualOperations) }
-                let outerEnd = try reader.enterMessage(tag)
-                success.append(try RequestOperation(reading: &reader, budget: &budget))
-                reader.leaveMessage(outerEnd)
+                success.append(try Self.operation(&reader, tag, &budget))
             case 3:
                 try budget.takeElement()
-                let outerEnd = try reader.enterMessage(tag)
-                failure.append(try RequestOperation(reading: &reader, budget: &budget))
-                reader.leaveMessage(outerEnd)
+                failure.append(try Self.operation(&reader, tag, &budget))
             default: try reader.skip(tag)
             }
         }
         budget.depth += 1
+    }
+
+    private static func operation(
+        _ reader: inout WireReader, _ tag: WireTag, _ budget: inout Budget
+    ) throws(WireError) -> RequestOperation {
+        try reader.readMessage(tag) { reader throws(WireError) in
+            try RequestOperation(reading: &reader, budget: &budget)
+        }
     }
 
     /// Bytes that `encode` appends.

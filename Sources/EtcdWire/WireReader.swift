@@ -1,4 +1,4 @@
-/// Reads the fields of one protobuf message, and of messages inside it that are entered, in place.
+/// Reads the fields of one protobuf message, and of messages inside it, in place.
 ///
 /// The loop is always the same: `nextTag()` until it returns nil, and for each tag exactly one of
 /// the typed reads or `skip`. Slices share the storage of the message.
@@ -91,23 +91,20 @@ public struct WireReader: Sendable {
         return try lengthDelimitedRange()
     }
 
-    /// Narrows the reader to the content of a message field, which is read next, and completely;
-    /// then `leaveMessage` widens it to what this returns. A reader of its own for each of a
-    /// transaction's operations would count two references more.
-    @inlinable
-    mutating func enterMessage(_ tag: WireTag) throws(WireError) -> Int {
+    /// The value of a message field, which `read` reads completely from this reader, narrowed to it.
+    /// A reader of its own for each of a transaction's operations would count two references more.
+    @inline(__always)
+    mutating func readMessage<Message>(
+        _ tag: WireTag, _ read: (inout WireReader) throws(WireError) -> Message
+    ) throws(WireError) -> Message {
         let outerEnd = end
         let range = try readRange(tag)
         position = range.lowerBound
         end = range.upperBound
-        return outerEnd
-    }
-
-    /// Goes on behind a message field that was entered.
-    @inlinable
-    mutating func leaveMessage(_ outerEnd: Int) {
+        let message = try read(&self)
         precondition(isAtEnd, "a message is read completely")
         end = outerEnd
+        return message
     }
 
     /// The value of a uint64 field.

@@ -1,3 +1,5 @@
+import EtcdWire
+
 /// Room at the end of an array that was measured before, filled from its start: one check of the
 /// array for all that is written. A write beyond the room is a trap. `ByteReader` reads it back.
 struct ByteRoom {
@@ -9,15 +11,10 @@ struct ByteRoom {
     static func append(
         byteCount: Int, to out: inout [UInt8], _ write: (inout ByteRoom) -> Void
     ) {
-        // Not `Array(unsafeUninitializedCapacity:)`, which looks its type up anew each time: 350
-        // instructions.
-        out.append(addingCapacity: byteCount) { span in
-            span.withUnsafeMutableBufferPointer { buffer, count in
-                var room = ByteRoom(bytes: UnsafeMutableRawBufferPointer(buffer))
-                write(&room)
-                precondition(room.offset == byteCount, "as much is written as there is room")
-                count = byteCount
-            }
+        out.append(byteCount: byteCount) { bytes in
+            var room = ByteRoom(bytes: bytes)
+            write(&room)
+            return room.offset
         }
     }
 

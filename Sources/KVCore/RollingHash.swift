@@ -60,16 +60,7 @@ package struct RollingHash: Equatable, Sendable {
             combine(word(at: offset))
             offset &+= 8
         }
-        if offset < bytes.count {
-            var last: UInt64 = 0
-            var shift: UInt64 = 0
-            while offset < bytes.count {
-                last |= UInt64(bytes[offset]) << shift
-                shift &+= 8
-                offset &+= 1
-            }
-            combine(last)
-        }
+        if offset < bytes.count { combine(bigEndianWord(of: bytes, at: offset).byteSwapped) }
     }
 
     /// Adds all that one change of a key means.
