@@ -61,8 +61,14 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
     @exclusivity(unchecked) var readBuffer = ByteBufferAllocator().buffer(
         capacity: SocketLoop.readBytes)
 
+    @exclusivity(unchecked) private var idlePolling: IdlePolling
+
     /// Starts the thread.
-    package init() {
+    ///
+    /// - Parameter idlePolling: how long the thread may look for work before it sleeps, while work is
+    ///   frequent.
+    package init(idlePolling: TimeAmount = .microseconds(100)) {
+        self.idlePolling = IdlePolling(limit: idlePolling)
         poll = epoll_create1(Int32(EPOLL_CLOEXEC))
         bell = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))
         precondition(poll >= 0 && bell >= 0, "no descriptors for an event loop: errno \(errno)")
@@ -139,15 +145,44 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
 
     /// Waits until a descriptor, a timer or a task has something to do, and serves descriptors.
     private func wait(into ready: UnsafeMutablePointer<epoll_event>) {
-        var patience = patience
         readInTurn = 0
-        for _ in 0..<Self.looksATurn where readInTurn < Self.bytesATurn {
-            let count = epoll_wait(poll, ready, Int32(Self.eventsATurn), patience)
-            precondition(count >= 0 || errno == EINTR, "epoll_wait: errno \(errno)")
-            guard count > 0 else { return }
-            for event in UnsafeBufferPointer(start: ready, count: Int(count)) { dispatch(event) }
-            patience = 0
+        var count = tasks.isEmpty ? awaitEvents(into: ready) : look(into: ready, patience: 0)
+        for looks in 1... {
+            for event in UnsafeBufferPointer(start: ready, count: count) { dispatch(event) }
+            guard count > 0, looks < Self.looksATurn, readInTurn < Self.bytesATurn else { return }
+            count = look(into: ready, patience: 0)
         }
+    }
+
+    /// Looks on for events as long as `idlePolling` says, then sleeps until there are some or a timer
+    /// is due.
+    private func awaitEvents(into ready: UnsafeMutablePointer<epoll_event>) -> Int {
+        let start = NIODeadline.now()
+        let bedtime = min(start + idlePolling.time, timers.first ?? .distantFuture)
+        var now = start
+        while now < bedtime {
+            let count = look(into: ready, patience: 0)
+            guard count == 0 else {
+                idlePolling.waited(.now() - start)
+                return count
+            }
+            sched_yield()
+            let before = now
+            now = .now()
+            idlePolling.gaveWay(for: now - before)
+        }
+        let count = look(into: ready, patience: patience)
+        idlePolling.waited(.now() - start)
+        return count
+    }
+
+    /// How many descriptors have something to do.
+    ///
+    /// - Parameter patience: how long to wait for the first, in milliseconds; -1 without end.
+    private func look(into ready: UnsafeMutablePointer<epoll_event>, patience: Int32) -> Int {
+        let count = epoll_wait(poll, ready, Int32(Self.eventsATurn), patience)
+        precondition(count >= 0 || errno == EINTR, "epoll_wait: errno \(errno)")
+        return max(0, Int(count))
     }
 
     private func dispatch(_ event: epoll_event) {
@@ -158,10 +193,9 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
         registration.source.ready(event.events)
     }
 
-    /// How long to wait for descriptors, in milliseconds: rounded up, so that a timer is due when the
-    /// wait ends.
+    /// How long to sleep for the next timer, in milliseconds: rounded up, so that it is due when the
+    /// sleep ends.
     private var patience: Int32 {
-        guard tasks.isEmpty else { return 0 }
         guard let deadline = timers.first else { return -1 }
         let nanoseconds = (deadline - .now()).nanoseconds
         guard nanoseconds > 0 else { return 0 }

@@ -40,6 +40,7 @@ struct StartupTests {
             (["--listen-client-urls", "127.0.0.1:1"], "write it as http://HOST:PORT"),
             (["--listen-client-urls", "https://127.0.0.1:1"], "only plain http"),
             (["--election-timeout", "200"], "less than 5 times"),
+            (["--idle-poll", "10001"], "choose 0 to 10000"),
             (["--initial-cluster-state", "old"], "use new or existing"),
             (["--log-level", "loud"], "use debug, info, warn or error"),
         ])

@@ -74,6 +74,11 @@ struct KVServerCommand: ParsableCommand {
     @Option(help: "Logical size in bytes at which writes are refused.")
     var quotaBackendBytes: UInt64 = 2 << 30
 
+    @Option(
+        help:
+            "Microseconds to look for work before sleeping, while work is frequent; 0 never to.")
+    var idlePoll = 100
+
     @Option(help: "debug, info, warn or error.")
     var logLevel = "info"
 
@@ -119,6 +124,9 @@ struct KVServerCommand: ParsableCommand {
     /// A request, the batch it closes and a segment's header must fit into one segment.
     static let largestRequestBytes = 8 << 20
 
+    /// A member that looks for longer doesn't sleep at all.
+    private static let longestIdlePoll = 10_000
+
     func makeConfiguration() throws(StartupError) -> ServerConfiguration {
         let listenPeers = try Endpoint.list(listenPeerUrls, flag: "--listen-peer-urls")
         let advertisePeers = try Endpoint.list(
@@ -146,6 +154,10 @@ struct KVServerCommand: ParsableCommand {
         guard maxTxnOps > 0 else {
             throw StartupError("--max-txn-ops is \(maxTxnOps)", remedy: "choose 1 or more")
         }
+        guard (0...Self.longestIdlePoll).contains(idlePoll) else {
+            throw StartupError(
+                "--idle-poll is \(idlePoll)", remedy: "choose 0 to \(Self.longestIdlePoll)")
+        }
         var replica = ReplicaSettings()
         replica.raft.heartbeatIntervalMicroseconds = UInt64(heartbeatInterval) * 1_000
         replica.raft.electionTimeoutMicroseconds = UInt64(electionTimeout) * 1_000
@@ -157,7 +169,7 @@ struct KVServerCommand: ParsableCommand {
             advertiseClients: advertiseClients.map(\.description), listenPeers: listenPeers,
             initialCluster: cluster, clusterToken: initialClusterToken,
             isNewCluster: initialClusterState == "new", maxRequestBytes: maxRequestBytes,
-            replica: replica)
+            idlePoll: .microseconds(Int64(idlePoll)), replica: replica)
     }
 
     private func parseInitialCluster(

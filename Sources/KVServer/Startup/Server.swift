@@ -20,7 +20,7 @@ enum Server {
         let applyRecord = try ApplyRecord(directory: configuration.dataDirectory)
         if let entry = applyRecord.hopelessEntry { waitBeside(entry, configuration, logger) }
         let recovered = try recover(configuration, logger: logger)
-        let loop = SocketLoop()
+        let loop = SocketLoop(idlePolling: configuration.idlePoll)
         let exit = ExitCode(loop: loop)
         let node: Node
         do {

@@ -1,5 +1,6 @@
 import Crypto
 import KVCore
+import NIOCore
 import RaftCore
 import Replica
 
@@ -15,6 +16,8 @@ struct ServerConfiguration: Sendable {
     var clusterToken: String
     var isNewCluster: Bool
     var maxRequestBytes: Int
+    /// How long the loop looks for work before it sleeps, while work is frequent.
+    var idlePoll: TimeAmount
     var replica: ReplicaSettings
 
     /// An initial member's id: the first 8 bytes of a SHA-1 over its sorted peer URLs and the
