@@ -60,7 +60,6 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
     /// Where sockets read to, one after the other.
     @exclusivity(unchecked) var readBuffer = ByteBufferAllocator().buffer(
         capacity: SocketLoop.readBytes)
-
     @exclusivity(unchecked) private var idlePolling: IdlePolling
 
     /// Starts the thread.
@@ -158,22 +157,18 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
     /// is due.
     private func awaitEvents(into ready: UnsafeMutablePointer<epoll_event>) -> Int {
         let start = NIODeadline.now()
+        defer { idlePolling.waited(.now() - start) }
         let bedtime = min(start + idlePolling.time, timers.first ?? .distantFuture)
         var now = start
         while now < bedtime {
             let count = look(into: ready, patience: 0)
-            guard count == 0 else {
-                idlePolling.waited(.now() - start)
-                return count
-            }
+            guard count == 0 else { return count }
             sched_yield()
             let before = now
             now = .now()
             idlePolling.gaveWay(for: now - before)
         }
-        let count = look(into: ready, patience: patience)
-        idlePolling.waited(.now() - start)
-        return count
+        return look(into: ready, patience: patience)
     }
 
     /// How many descriptors have something to do.
