@@ -9,7 +9,12 @@ import NIOCore
 ///
 /// Giving way costs a thread its turn. Where others compute without a pause it sleeps, too: who is
 /// woken goes before them, or to another processor.
-struct IdlePolling {
+package struct IdlePolling {
+    /// Longer than most waits of frequent work.
+    package static let usualLimit = TimeAmount.microseconds(100)
+    /// A thread that looked for longer would hardly sleep at all.
+    package static let largestLimit = rest
+
     private let limit: TimeAmount
     /// Waits without a look before the next that has one.
     private var sleepsAhead = Self.sleepsAfterRest

@@ -66,7 +66,7 @@ package final class SocketLoop: EventLoop, @unchecked Sendable {
     ///
     /// - Parameter idlePolling: how long the thread may look for work before it sleeps, while work is
     ///   frequent.
-    package init(idlePolling: TimeAmount = .microseconds(100)) {
+    package init(idlePolling: TimeAmount = IdlePolling.usualLimit) {
         self.idlePolling = IdlePolling(limit: idlePolling)
         poll = epoll_create1(Int32(EPOLL_CLOEXEC))
         bell = eventfd(0, Int32(EFD_CLOEXEC | EFD_NONBLOCK))

@@ -25,9 +25,7 @@ struct GarbageTests {
 
     /// A frame between members.
     private func framed(_ payload: [UInt8]) -> [UInt8] {
-        var frame = withUnsafeBytes(of: UInt32(payload.count).littleEndian) { Array($0) }
-        frame += withUnsafeBytes(of: CRC32C.checksum(payload).littleEndian) { Array($0) }
-        return frame + payload
+        Array(PeerFraming.frame(payload).readableBytesView)
     }
 
     @Test("neither kills a member nor disturbs another connection")

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Logging
+import NIOCore
 import Replica
+import SocketTransport
 
 /// The program `kvserver`.
 @main
@@ -77,7 +79,7 @@ struct KVServerCommand: ParsableCommand {
     @Option(
         help:
             "Microseconds to look for work before sleeping, while work is frequent; 0 never to.")
-    var idlePoll = 100
+    var idlePoll = Self.microseconds(IdlePolling.usualLimit)
 
     @Option(help: "debug, info, warn or error.")
     var logLevel = "info"
@@ -124,8 +126,7 @@ struct KVServerCommand: ParsableCommand {
     /// A request, the batch it closes and a segment's header must fit into one segment.
     static let largestRequestBytes = 8 << 20
 
-    /// A member that looks for longer doesn't sleep at all.
-    private static let longestIdlePoll = 10_000
+    private static func microseconds(_ time: TimeAmount) -> Int64 { time.nanoseconds / 1_000 }
 
     func makeConfiguration() throws(StartupError) -> ServerConfiguration {
         let listenPeers = try Endpoint.list(listenPeerUrls, flag: "--listen-peer-urls")
@@ -154,9 +155,10 @@ struct KVServerCommand: ParsableCommand {
         guard maxTxnOps > 0 else {
             throw StartupError("--max-txn-ops is \(maxTxnOps)", remedy: "choose 1 or more")
         }
-        guard (0...Self.longestIdlePoll).contains(idlePoll) else {
+        let largestIdlePoll = Self.microseconds(IdlePolling.largestLimit)
+        guard (0...largestIdlePoll).contains(idlePoll) else {
             throw StartupError(
-                "--idle-poll is \(idlePoll)", remedy: "choose 0 to \(Self.longestIdlePoll)")
+                "--idle-poll is \(idlePoll)", remedy: "choose 0 to \(largestIdlePoll)")
         }
         var replica = ReplicaSettings()
         replica.raft.heartbeatIntervalMicroseconds = UInt64(heartbeatInterval) * 1_000
@@ -169,7 +171,7 @@ struct KVServerCommand: ParsableCommand {
             advertiseClients: advertiseClients.map(\.description), listenPeers: listenPeers,
             initialCluster: cluster, clusterToken: initialClusterToken,
             isNewCluster: initialClusterState == "new", maxRequestBytes: maxRequestBytes,
-            idlePoll: .microseconds(Int64(idlePoll)), replica: replica)
+            idlePoll: .microseconds(idlePoll), replica: replica)
     }
 
     private func parseInitialCluster(
