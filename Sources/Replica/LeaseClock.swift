@@ -6,6 +6,8 @@ import RaftCore
 /// log says is left and an election timeout on top: a failover extends a lease by a bounded time.
 struct LeaseClock {
     private struct Item {
+        /// The whole time of the lease.
+        var grantedSeconds: Int64
         var deadline: Microseconds
         /// Where the heap has it; no later than the deadline.
         var queuedAt: Microseconds
@@ -46,11 +48,14 @@ struct LeaseClock {
 
     mutating func stop() { self = LeaseClock() }
 
-    mutating func set(_ lease: Int64, deadline: Microseconds, hasCheckpoint: Bool) {
+    mutating func set(
+        _ lease: Int64, grantedSeconds: Int64, deadline: Microseconds, hasCheckpoint: Bool
+    ) {
         guard isRunning else { return }
-        let old = items.updateValue(
-            Item(deadline: deadline, queuedAt: deadline, hasCheckpoint: hasCheckpoint),
-            forKey: lease)
+        let item = Item(
+            grantedSeconds: grantedSeconds, deadline: deadline, queuedAt: deadline,
+            hasCheckpoint: hasCheckpoint)
+        let old = items.updateValue(item, forKey: lease)
         noteEnd(of: old)
         queue.push(deadline, lease)
     }
@@ -68,16 +73,31 @@ struct LeaseClock {
     /// Entries of ended leases that the queue may hold on top of as many as there are leases.
     private static let sweepSlack = 64
 
-    /// Renewal: false while an expiry is under way, whose outcome decides.
-    mutating func renew(_ lease: Int64, deadline: Microseconds) -> Bool {
-        guard let item = items[lease], !item.isExpiring else { return false }
-        items[lease]!.deadline = max(item.deadline, deadline)
-        return true
+    /// What became of a renewal.
+    enum Renewal: Equatable {
+        /// The lease has its whole time again.
+        case renewed(seconds: Int64)
+        /// There is no such lease.
+        case gone
+        /// Its expiry is under way, whose outcome decides.
+        case isExpiring
+        /// The time that the log says is left must be cleared before.
+        case hasCheckpoint
+    }
+
+    /// Gives a lease its whole time, from a moment on.
+    mutating func renew(_ lease: Int64, from start: Microseconds) -> Renewal {
+        // The key is hashed once: that is most of what a renewal costs here.
+        guard let place = items.index(forKey: lease) else { return .gone }
+        let item = items.values[place]
+        if item.isExpiring { return .isExpiring }
+        if item.hasCheckpoint { return .hasCheckpoint }
+        let deadline = start + Microseconds(item.grantedSeconds) * 1_000_000
+        if deadline > item.deadline { items.values[place].deadline = deadline }
+        return .renewed(seconds: item.grantedSeconds)
     }
 
     func isExpiring(_ lease: Int64) -> Bool { items[lease]?.isExpiring ?? false }
-
-    func hasCheckpoint(_ lease: Int64) -> Bool { items[lease]?.hasCheckpoint ?? false }
 
     mutating func noteCheckpoint(_ lease: Int64, isPresent: Bool) {
         items[lease]?.hasCheckpoint = isPresent

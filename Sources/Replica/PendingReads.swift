@@ -9,10 +9,10 @@ struct PendingRead {
         case leases
         case members
         case barrier
-        /// A lease call this member answers as leader: a client's, or one a follower forwarded.
+        /// A lease call this member answers as leader.
         case lease(LeaseRead)
     }
-    /// Whom to answer; nil for a lease call, which is answered by its own context.
+    /// The client's call; nil for a lease call that another member has forwarded.
     var request: RequestID?
     var kind: Kind
 }
@@ -26,15 +26,27 @@ final class Shared<Value> {
 
 /// A lease call on its way through a leadership round.
 struct LeaseRead {
-    var call: PeerMessage.LeaseCall
-    /// The member that forwarded it; nil for a client of this member.
-    var peer: MemberID?
+    /// Who waits for the answer.
+    enum Caller {
+        case client(RequestID, wantsKeys: Bool)
+        /// The member that forwarded the call, under a context of its own.
+        case member(MemberID, context: UInt64)
+    }
+    var purpose: PeerMessage.LeaseCall.Purpose
+    var lease: Int64
+    var caller: Caller
     var receivedAt: Microseconds
     var deadline: CallDeadline
+
+    /// The client's call, if this member has it from a client.
+    var request: RequestID? {
+        guard case .client(let request, _) = caller else { return nil }
+        return request
+    }
 }
 
 /// Reads in the three stages they go through: not asked for yet, asked for under a context, and
-/// confirmed for an index.
+/// confirmed for an index. Lease calls may be put aside before the first.
 struct PendingReads {
     private struct Question {
         var context: UInt64
@@ -50,6 +62,7 @@ struct PendingReads {
     private var numbers = NumberedRing<UInt64>(firstNumber: 1)
     // Reads by number; one that was given up is passed over when its turn comes.
     private(set) var fresh: [UInt64] = []
+    private(set) var putAside: [UInt64] = []
     private var asked: [Question] = []
     private var refused: [UInt64] = []
     private var confirmed: [Answer] = []
@@ -82,12 +95,31 @@ struct PendingReads {
         fresh.append(number)
     }
 
+    /// Takes in a lease call.
+    mutating func add(_ lease: LeaseRead) {
+        add(lease.request, .lease(lease), deadline: lease.deadline)
+    }
+
+    /// Takes in a lease call that isn't asked for before `resume`.
+    mutating func putAside(_ lease: LeaseRead) {
+        add(lease)
+        putAside.append(fresh.removeLast())
+    }
+
+    /// What was put aside may be asked for.
+    mutating func resume() {
+        guard !putAside.isEmpty else { return }
+        fresh += putAside
+        putAside.removeAll()
+    }
+
     /// Forgets a read whose client no longer waits, if it is one of these.
     mutating func cancel(_ request: RequestID) {
         guard let number = numbers.remove(request) else { return }
         _ = calls.remove(number)
         forgetRemoved(&fresh)
         forgetRemoved(&refused)
+        forgetRemoved(&putAside)
     }
 
     /// While nobody can be asked, reads come and go here: those that went mustn't pile up.
@@ -172,15 +204,11 @@ struct PendingReads {
         return deadline == .max ? nil : deadline
     }
 
-    /// Takes out a client's read that waited too long; whose limit it was is told too.
-    mutating func removeExpired(now: Microseconds) -> (request: RequestID, deadline: CallDeadline)?
-    {
-        while let (read, deadline) = calls.removeExpired(now: now) {
-            guard let request = read.request else { continue }
-            _ = numbers.remove(request)
-            return (request, deadline)
-        }
-        return nil
+    /// Takes out a read that waited too long; whose limit it was is told too.
+    mutating func removeExpired(now: Microseconds) -> (call: PendingRead, deadline: CallDeadline)? {
+        guard let expired = calls.removeExpired(now: now) else { return nil }
+        if let request = expired.call.request { _ = numbers.remove(request) }
+        return expired
     }
 
     /// Asks again what got no answer, or a refusal, for long enough.

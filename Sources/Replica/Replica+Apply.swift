@@ -15,7 +15,7 @@ extension Replica {
             if isStopping { return }
             applyObserver?.end()
         }
-        retryLeaseReads()
+        reads.resume()
         serveReads()
         serveLeaseAnswers()
     }

@@ -2,14 +2,14 @@ import EtcdWire
 import KVCore
 import RaftCore
 
-/// A lease call of a client of this member that the leader has to answer.
+/// A lease call of a client of this member that another one has to answer.
 struct PendingLeaseCall {
     var request: RequestID
     var call: PeerMessage.LeaseCall
     var wantsKeys: Bool
     var deadline: CallDeadline
     /// The leader's answer, until its index is applied here.
-    var answer: PeerMessage.LeaseAnswer?
+    var answer: PeerMessage.LeaseAnswer.Outcome?
 }
 
 /// Leases: the map knows which exist, the leader's clock when they end.
@@ -25,7 +25,7 @@ extension Replica {
         for lease in store.allLeases() {
             let seconds = lease.remainingSeconds > 0 ? lease.remainingSeconds : lease.grantedSeconds
             leases.set(
-                lease.id,
+                lease.id, grantedSeconds: lease.grantedSeconds,
                 deadline: now + microseconds(seconds) + settings.raft.electionTimeoutMicroseconds,
                 hasCheckpoint: lease.remainingSeconds > 0)
         }
@@ -37,7 +37,8 @@ extension Replica {
 
     mutating func leaseGranted(_ lease: LeaseInfo) {
         leases.set(
-            lease.id, deadline: now + microseconds(lease.grantedSeconds), hasCheckpoint: false)
+            lease.id, grantedSeconds: lease.grantedSeconds,
+            deadline: now + microseconds(lease.grantedSeconds), hasCheckpoint: false)
     }
 
     mutating func leaseEnded(_ lease: Int64) {
@@ -114,133 +115,137 @@ extension Replica {
             lease = query.id
             wantsKeys = query.keys
         }
-        let deadline = deadline(of: request)
+        let read = LeaseRead(
+            purpose: purpose, lease: lease,
+            caller: .client(request.id, wantsKeys: wantsKeys), receivedAt: now,
+            deadline: deadline(of: request))
+        if core.isLeader { reads.add(read) } else { forward(read) }
+    }
+
+    /// Sends a lease call of this member's client to the leader, now or once there is one.
+    private mutating func forward(_ read: LeaseRead) {
+        guard case .client(let request, let wantsKeys) = read.caller else { return }
         let call = PeerMessage.LeaseCall(
-            context: leaseCalls.nextNumber, purpose: purpose, lease: lease)
+            context: leaseCalls.nextNumber, purpose: read.purpose, lease: read.lease)
         _ = leaseCalls.add(
             PendingLeaseCall(
-                request: request.id, call: call, wantsKeys: wantsKeys, deadline: deadline),
-            deadline: deadline)
-        start(call, deadline: deadline)
+                request: request, call: call, wantsKeys: wantsKeys, deadline: read.deadline),
+            deadline: read.deadline)
+        send(call)
     }
 
-    private mutating func start(_ call: PeerMessage.LeaseCall, deadline: CallDeadline) {
-        if core.isLeader {
-            addLeaseRead(call, peer: nil, deadline: deadline)
-        } else if let leader = core.leader, canForward {
-            effects.append(.sendPeer(to: leader, frame: PeerCodec.encode(.leaseCall(call))))
-        }
+    private mutating func send(_ call: PeerMessage.LeaseCall) {
+        guard let leader = core.leader, canForward else { return }
+        effects.append(.sendPeer(to: leader, frame: PeerCodec.encode(.leaseCall(call))))
     }
 
-    private mutating func addLeaseRead(
-        _ call: PeerMessage.LeaseCall, peer: MemberID?, deadline: CallDeadline
-    ) {
-        let read = LeaseRead(call: call, peer: peer, receivedAt: now, deadline: deadline)
-        reads.add(nil, .lease(read), deadline: deadline)
-    }
-
-    /// Renewals and queries may be repeated: nothing depends on how often they arrive.
+    /// Another member leads, or this one does. Renewals and queries may be repeated: nothing
+    /// depends on how often they arrive.
     mutating func restartLeaseCalls() {
         for context in leaseCalls.numbers {
             guard let pending = leaseCalls[context], pending.answer == nil else { continue }
-            start(pending.call, deadline: pending.deadline)
+            guard core.isLeader else {
+                send(pending.call)
+                continue
+            }
+            _ = leaseCalls.remove(context)
+            reads.add(
+                LeaseRead(
+                    purpose: pending.call.purpose, lease: pending.call.lease,
+                    caller: .client(pending.request, wantsKeys: pending.wantsKeys),
+                    receivedAt: now, deadline: pending.deadline))
         }
     }
 
     mutating func answer(_ call: PeerMessage.LeaseCall, from peer: MemberID) {
-        guard core.isLeader else {
-            reply(.init(context: call.context, outcome: .notLeader), to: peer)
-            return
-        }
-        addLeaseRead(call, peer: peer, deadline: ownDeadline)
-    }
-
-    private mutating func reply(_ answer: PeerMessage.LeaseAnswer, to peer: MemberID?) {
-        if let peer {
-            effects.append(.sendPeer(to: peer, frame: PeerCodec.encode(.leaseAnswer(answer))))
-        } else {
-            leaseAnswered(answer)
-        }
+        guard core.isLeader else { return reply(.notLeader, to: peer, context: call.context) }
+        reads.add(
+            LeaseRead(
+                purpose: call.purpose, lease: call.lease,
+                caller: .member(peer, context: call.context), receivedAt: now,
+                deadline: ownDeadline))
     }
 
     /// This member led when the call came, and has applied all that was committed then.
     mutating func leaseRoundConfirmed(_ read: LeaseRead) {
-        let call = read.call
         guard core.isLeader else {
-            // This member's own calls were sent to the new leader when it became known.
-            if read.peer != nil {
-                reply(.init(context: call.context, outcome: .notLeader), to: read.peer)
-            }
+            if case .member = read.caller { answer(read, .notLeader) } else { forward(read) }
             return
         }
-        guard leases.isRunning, !leases.isExpiring(call.lease) else {
-            // The outcome of an expiry under way decides.
-            leaseReadsAwaitingApply.append(read)
-            return
+        guard leases.isRunning else { return reads.putAside(read) }
+        switch read.purpose {
+        case .renew: renew(read)
+        case .query: query(read)
         }
-        guard let lease = store.lease(call.lease) else {
-            reply(
-                .init(context: call.context, outcome: .gone(index: store.appliedIndex)),
-                to: read.peer)
-            return
+    }
+
+    private mutating func renew(_ read: LeaseRead) {
+        switch leases.renew(read.lease, from: read.receivedAt) {
+        case .renewed(let seconds):
+            answer(
+                read,
+                .alive(secondsLeft: seconds, granted: seconds, index: store.appliedIndex))
+        case .gone: answer(read, .gone(index: store.appliedIndex))
+        case .isExpiring: reads.putAside(read)
+        case .hasCheckpoint:
+            guard hasClearedCheckpoint(read.lease) else { return reads.putAside(read) }
+            leases.noteCheckpoint(read.lease, isPresent: false)
+            renew(read)
         }
-        if call.purpose == .renew {
-            if clearing[call.lease] == nil, leases.hasCheckpoint(call.lease) {
-                guard clearCheckpoint(call.lease) else {
-                    leaseReadsAwaitingApply.append(read)
-                    return
-                }
-            }
-            if let index = clearing[call.lease], index > store.appliedIndex {
-                leaseReadsAwaitingApply.append(read)
-                return
-            }
-            if clearing.removeValue(forKey: call.lease) != nil {
-                leases.noteCheckpoint(call.lease, isPresent: false)
-            }
-            _ = leases.renew(
-                call.lease, deadline: read.receivedAt + microseconds(lease.grantedSeconds))
+    }
+
+    private mutating func query(_ read: LeaseRead) {
+        // The outcome of an expiry under way decides.
+        guard !leases.isExpiring(read.lease) else { return reads.putAside(read) }
+        guard let lease = store.lease(read.lease) else {
+            return answer(read, .gone(index: store.appliedIndex))
         }
-        let left =
-            call.purpose == .renew
-            ? lease.grantedSeconds : leases.secondsLeft(call.lease, now: now) ?? 0
-        reply(
-            .init(
-                context: call.context,
-                outcome: .alive(
-                    secondsLeft: left, granted: lease.grantedSeconds, index: store.appliedIndex)),
-            to: read.peer)
+        answer(
+            read,
+            .alive(
+                secondsLeft: leases.secondsLeft(lease.id, now: now) ?? 0,
+                granted: lease.grantedSeconds, index: store.appliedIndex))
     }
 
     /// Another leader would count from the checkpoint: it must go before a renewal counts. False
-    /// if the entry that clears it couldn't be proposed now.
-    private mutating func clearCheckpoint(_ lease: Int64) -> Bool {
+    /// until the entry that clears it is applied, which is proposed if it can be now.
+    private mutating func hasClearedCheckpoint(_ lease: Int64) -> Bool {
+        if let index = clearing[lease] {
+            guard index <= store.appliedIndex else { return false }
+            clearing[lease] = nil
+            return true
+        }
         let item = LeaseCheckpoint.Item(id: lease, remainingSeconds: 0)
         let entry = Envelope.encode(
             kind: .leaseCheckpoint, origin: Origin(member: id, boot: boot, sequence: 0),
             body: LeaseCheckpoint(items: [item]).encode())
-        guard case .accepted(let index) = proposeHere(entry) else { return false }
-        clearing[lease] = index
-        return true
-    }
-
-    /// Entries were applied, or can be proposed again: what waited for that is confirmed anew.
-    mutating func retryLeaseReads() {
-        guard !leaseReadsAwaitingApply.isEmpty else { return }
-        let waiting = leaseReadsAwaitingApply
-        leaseReadsAwaitingApply.removeAll()
-        for read in waiting where read.deadline.time > now {
-            reads.add(nil, .lease(read), deadline: read.deadline)
-        }
+        if case .accepted(let index) = proposeHere(entry) { clearing[lease] = index }
+        return false
     }
 
     // MARK: - Answers
+
+    private mutating func answer(_ read: LeaseRead, _ outcome: PeerMessage.LeaseAnswer.Outcome) {
+        switch read.caller {
+        case .client(let request, let wantsKeys):
+            respond(
+                request, read.purpose, lease: read.lease, wantsKeys: wantsKeys, outcome)
+        case .member(let peer, let context): reply(outcome, to: peer, context: context)
+        }
+    }
+
+    private mutating func reply(
+        _ outcome: PeerMessage.LeaseAnswer.Outcome, to peer: MemberID, context: UInt64
+    ) {
+        let answer = PeerMessage.LeaseAnswer(context: context, outcome: outcome)
+        effects.append(.sendPeer(to: peer, frame: PeerCodec.encode(.leaseAnswer(answer))))
+    }
 
     mutating func leaseAnswered(_ answer: PeerMessage.LeaseAnswer) {
         guard let pending = leaseCalls[answer.context], pending.answer == nil else { return }
         switch answer.outcome {
         case .alive(_, _, let index), .gone(let index):
-            leaseCalls.update(answer.context) { $0.answer = answer }
+            leaseCalls.update(answer.context) { $0.answer = answer.outcome }
             answeredLeaseCalls.push(index, answer.context)
             serveLeaseAnswers()
         case .notLeader:
@@ -256,16 +261,24 @@ extension Replica {
     }
 
     private mutating func serveLeaseAnswer(_ context: UInt64) {
-        guard let pending = leaseCalls.remove(context), let answer = pending.answer else { return }
+        guard let pending = leaseCalls.remove(context), let outcome = pending.answer else { return }
+        let call = pending.call
+        respond(
+            pending.request, call.purpose, lease: call.lease, wantsKeys: pending.wantsKeys, outcome)
+    }
+
+    private mutating func respond(
+        _ request: RequestID, _ purpose: PeerMessage.LeaseCall.Purpose, lease: Int64,
+        wantsKeys: Bool, _ outcome: PeerMessage.LeaseAnswer.Outcome
+    ) {
         let alive: (secondsLeft: Int64, granted: Int64)?
-        switch answer.outcome {
+        switch outcome {
         case .alive(let secondsLeft, let granted, _): alive = (secondsLeft, granted)
         case .gone: alive = nil
-        case .notLeader: return
+        case .notLeader: preconditionFailure("the leader is asked again, and the client waits")
         }
-        let lease = pending.call.lease
         var message: [UInt8] = []
-        switch pending.call.purpose {
+        switch purpose {
         case .renew:
             LeaseKeepAliveResponse.append(
                 responseHeader, id: lease, ttl: alive?.secondsLeft ?? 0, to: &message)
@@ -273,7 +286,7 @@ extension Replica {
             LeaseTimeToLiveResponse.append(
                 responseHeader, id: lease, ttl: alive?.secondsLeft ?? -1,
                 grantedTTL: alive?.granted ?? 0, to: &message)
-            if alive != nil, pending.wantsKeys {
+            if alive != nil, wantsKeys {
                 for key in store.keys(ofLease: lease) {
                     key.key.withUnsafeBytes {
                         LeaseTimeToLiveResponse.appendKey($0, to: &message)
@@ -281,15 +294,19 @@ extension Replica {
                 }
             }
         }
-        effects.append(.respond(pending.request, message: message))
+        effects.append(.respond(request, message: message))
     }
 
     mutating func expireLeaseCalls() {
         while let (pending, _) = leaseCalls.removeExpired(now: now) {
-            fail(
-                pending.request, core.leader == nil ? .noLeader : .timeout,
-                detail: "the leader didn't answer the lease call in time")
+            failExpiredLeaseCall(pending.request)
         }
+    }
+
+    mutating func failExpiredLeaseCall(_ request: RequestID) {
+        fail(
+            request, core.leader == nil ? .noLeader : .timeout,
+            detail: "the leader didn't answer the lease call in time")
     }
 
     mutating func respondLeases(_ request: RequestID) {

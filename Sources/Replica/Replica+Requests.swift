@@ -276,9 +276,12 @@ extension Replica {
                     detail: "the write wasn't committed in time; its outcome is unknown")
             }
         }
-        while let (request, deadline) = reads.removeExpired(now: now) {
-            // As in etcd, a read reports the client's deadline.
-            if core.leader == nil {
+        while let (read, deadline) = reads.removeExpired(now: now) {
+            guard let request = read.request else { continue }
+            // As in etcd, a read reports the client's deadline, and a lease call doesn't.
+            if case .lease = read.kind {
+                failExpiredLeaseCall(request)
+            } else if core.leader == nil {
                 fail(
                     request, deadline.isClients ? .deadlineExceeded : .noLeader,
                     detail: "a linearizable read needs a leader; is a majority running?")

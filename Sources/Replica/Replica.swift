@@ -135,8 +135,6 @@ public struct Replica: ~Copyable {
     var leaseCalls: WaitingCalls<PendingLeaseCall>
     /// Contexts of answered calls, by the index that must be applied here first.
     var answeredLeaseCalls = MinHeap<UInt64>()
-    /// Lease calls that wait for the outcome of an entry.
-    var leaseReadsAwaitingApply: [LeaseRead] = []
     var leases = LeaseClock()
     var announceAgainAt: Microseconds = .max
     /// Entries that clear a lease's checkpoint and aren't applied yet.
@@ -307,7 +305,7 @@ public struct Replica: ~Copyable {
         core.step(.timer, now: now)
         if wasTransferring, core.isLeader, !core.isTransferring {
             sendUnsentWrites()
-            retryLeaseReads()
+            reads.resume()
         }
         wasTransferring = core.isTransferring
         failExpiredRequests()
@@ -534,7 +532,7 @@ public struct Replica: ~Copyable {
     private mutating func leaderChanged(to leader: MemberID?, term: Term) {
         leases.stop()
         clearing.removeAll()
-        retryLeaseReads()
+        reads.resume()
         effects.append(.leaderChanged(leader: leader, term: term))
         reads.restart()
         if leader != nil {

@@ -242,7 +242,7 @@ struct SnapshotTests {
     func checkpointRounding() {
         var clock = LeaseClock()
         clock.start(now: 0, checkpointEvery: 1_000_000)
-        clock.set(7, deadline: 4_900_000, hasCheckpoint: false)
+        clock.set(7, grantedSeconds: 5, deadline: 4_900_000, hasCheckpoint: false)
         let taken = clock.takeCheckpoint(now: 1_000_000)
         #expect(taken.map(\.secondsLeft) == [4], "3.9 seconds are left")
     }

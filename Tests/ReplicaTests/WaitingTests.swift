@@ -20,7 +20,10 @@ struct WaitingTests {
             now += .random(in: 0...3, using: &random)
             switch Int.random(in: 0..<10, using: &random) {
             case 0..<5:
-                let deadline = now + .random(in: 0...200, using: &random)
+                // Those of one turn share theirs.
+                let deadline =
+                    Bool.random(using: &random)
+                    ? now / 32 * 32 + 100 : now + .random(in: 0...200, using: &random)
                 let number = calls.add(
                     step, deadline: CallDeadline(time: deadline, isClients: false))
                 #expect(number == first &+ added)
@@ -51,7 +54,9 @@ struct WaitingTests {
     func answered() {
         var calls = WaitingCalls<Int>(firstNumber: 1)
         for call in 0..<100_000 {
-            let number = calls.add(call, deadline: CallDeadline(time: 1 << 40, isClients: true))
+            let number = calls.add(
+                call,
+                deadline: CallDeadline(time: 1 << 40 + Microseconds(call), isClients: true))
             _ = calls.remove(number)
         }
         #expect(calls.deadlines.count < 200)
@@ -61,20 +66,23 @@ struct WaitingTests {
     func leaseClock() {
         var clock = LeaseClock()
         clock.start(now: 0, checkpointEvery: 1 << 50)
-        clock.set(1, deadline: 1 << 40, hasCheckpoint: false)
+        clock.set(1, grantedSeconds: 60, deadline: 60_000_000, hasCheckpoint: false)
         for time in 1...10_000 as ClosedRange<UInt64> {
-            _ = clock.renew(1, deadline: 1 << 40 + time)
+            let renewal = clock.renew(1, from: time)
+            #expect(renewal == .renewed(seconds: 60))
         }
         for lease in 2...10_000 as ClosedRange<Int64> {
-            clock.set(lease, deadline: 1 << 41, hasCheckpoint: false)
+            clock.set(lease, grantedSeconds: 90, deadline: 90_000_000, hasCheckpoint: false)
             clock.remove(lease)
         }
         #expect(clock.queue.count < 200)
         // Its last renewal counts, and only that.
-        let early = clock.takeDue(now: 1 << 40 + 9_999, limit: 10)
+        let early = clock.takeDue(now: 60_009_999, limit: 10)
         #expect(early == [])
-        let due = clock.takeDue(now: 1 << 40 + 10_000, limit: 10)
+        let due = clock.takeDue(now: 60_010_000, limit: 10)
         #expect(due == [1])
+        let late = clock.renew(1, from: 60_010_000)
+        #expect(late == .isExpiring)
     }
 
     @Test("leases that end together expire one entry after the other")
@@ -82,7 +90,7 @@ struct WaitingTests {
         var clock = LeaseClock()
         clock.start(now: 0, checkpointEvery: 1 << 50)
         for lease in 1...5 as ClosedRange<Int64> {
-            clock.set(lease, deadline: 100, hasCheckpoint: false)
+            clock.set(lease, grantedSeconds: 1, deadline: 100, hasCheckpoint: false)
         }
         let first = clock.takeDue(now: 100, limit: 2)
         let whileUnderWay = clock.takeDue(now: 100, limit: 2)
