@@ -27,20 +27,22 @@ final class CallLoad: Load {
         var isStreaming: Bool { !leases.isEmpty }
     }
 
-    private var plan: Plan
+    @exclusivity(unchecked) private var plan: Plan
     private let loop: any EventLoop
     private var connections: [LoadConnection?]
     private var openCount = 0
-    private var started = 0
-    private var ended = 0
-    private var report = Report()
-    private var latencies = Latencies()
+    // Unchecked as `LoadConnection.core` is.
+    @exclusivity(unchecked) private var started = 0
+    @exclusivity(unchecked) private var ended = 0
+    @exclusivity(unchecked) private var report = Report()
+    @exclusivity(unchecked) private var latencies = Latencies()
     private var startTime = NIODeadline.now()
-    private var lastSuccess = NIODeadline.now()
-    private var isOver = false
+    @exclusivity(unchecked) private var lastSuccess = NIODeadline.now()
+    @exclusivity(unchecked) private var isOver = false
     /// For keep-alive streams, whose messages carry no tag: when each sent its last one, where, and
     /// what it sends.
-    private var sent: [(at: NIODeadline, stream: StreamID, message: [UInt8])]
+    @exclusivity(unchecked) private var sent:
+        [(at: NIODeadline, stream: StreamID, message: [UInt8])]
     private var done: ((Result<Report, LoadError>) -> Void)?
     private var nextTurn = 0
 
@@ -195,16 +197,17 @@ final class CallLoad: Load {
         sent[slot] = (.now(), stream, message)
     }
 
-    func receive(_ message: [UInt8], tag: UInt64, on connection: LoadConnection) {
+    func receive(
+        _ message: [UInt8], tag: UInt64, at time: NIODeadline, on connection: LoadConnection
+    ) {
         guard plan.isStreaming, !isOver else { return }
         let slot = Int(tag)
-        let now = NIODeadline.now()
         countCall(
-            since: sent[slot].at, until: now,
+            since: sent[slot].at, until: time,
             failure: Answers.isRenewed(message) ? nil : "a lease is gone")
         guard started < plan.count, !isOver else { return }
         started += 1
-        sent[slot].at = now
+        sent[slot].at = time
         connection.send(sent[slot].message, on: sent[slot].stream)
     }
 }

@@ -68,7 +68,9 @@ final class SingleCall: Load {
         connection.call(path, request, tag: 0)
     }
 
-    func receive(_ message: [UInt8], tag: UInt64, on connection: LoadConnection) {
+    func receive(
+        _ message: [UInt8], tag: UInt64, at time: NIODeadline, on connection: LoadConnection
+    ) {
         answer = message
     }
 

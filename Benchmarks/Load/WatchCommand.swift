@@ -101,7 +101,9 @@ final class WatchLoad: Load {
         }
     }
 
-    func receive(_ message: [UInt8], tag: UInt64, on connection: LoadConnection) {
+    func receive(
+        _ message: [UInt8], tag: UInt64, at time: NIODeadline, on connection: LoadConnection
+    ) {
         guard connection.number < Self.connectionCount else { return }
         if created < plan.watchers {
             created += 1
