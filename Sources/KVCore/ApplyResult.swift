@@ -41,7 +41,7 @@ public struct TxnOutcome: Sendable {
 }
 
 /// What one operation of a transaction did.
-public indirect enum OperationOutcome: Sendable {
+public enum OperationOutcome: Sendable {
     /// A range.
     case range(RangeOutcome)
     /// A put.

@@ -86,7 +86,7 @@ extension Replica {
             let txn = try parse { () throws(WireError) in try TxnRequest(decoding: body) }
             let limit = settings.maxTxnOperations
             try check { () throws(EtcdError) in
-                try Validation.check(txn, maximumOperations: limit)
+                try Validation.checkOperations(txn, maximumOperations: limit)
             }
             if txn.isReadOnly {
                 reads.add(request.id, .txn(Shared(txn)), deadline: deadline(of: request))
