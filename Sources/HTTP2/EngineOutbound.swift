@@ -138,6 +138,7 @@ extension Engine {
     }
 
     /// Whether an answer needs neither a queue nor a second frame for one of its parts.
+    @inline(__always)  // As `unpadded`.
     private func fitsAtOnce(
         _ slot: Int, head: [UInt8], message: [UInt8], end: [UInt8]
     ) -> Bool {
@@ -147,6 +148,7 @@ extension Engine {
     }
 
     /// Whether a message can leave as one frame now, before anything else.
+    @inline(__always)  // As `unpadded`.
     private func fitsAtOnce(_ slot: Int, dataBytes: Int) -> Bool {
         streams[slot].unsent == nil && isWritable
             && outbound.readableBytes < limits.outboundBatchBytes
@@ -191,6 +193,7 @@ extension Engine {
     }
 
     /// The slot of a stream on which we may still send.
+    @inline(__always)  // As `unpadded`.
     private func openSlot(_ id: StreamID) -> Int? {
         guard failure == nil, let slot = streams.find(id.rawValue),
             !streams[slot].isLocalClosed, streams[slot].unsentEnd == nil

@@ -69,6 +69,16 @@ package struct MessageAssembly {
     }
 
     private mutating func takePrefix(from received: [UInt8], _ range: inout Range<Int>) {
+        if prefixCount == 0, range.count >= HTTP2Constant.messagePrefixBytes {
+            let start = range.lowerBound
+            prefix =
+                UInt64(received[start]) << 32 | UInt64(received[start + 1]) << 24
+                | UInt64(received[start + 2]) << 16 | UInt64(received[start + 3]) << 8
+                | UInt64(received[start + 4])
+            prefixCount = HTTP2Constant.messagePrefixBytes
+            range = start + HTTP2Constant.messagePrefixBytes..<range.upperBound
+            return
+        }
         while prefixCount < HTTP2Constant.messagePrefixBytes, let first = range.first {
             prefix = prefix << 8 | UInt64(received[first])
             prefixCount += 1
