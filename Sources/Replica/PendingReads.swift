@@ -66,6 +66,9 @@ struct PendingReads {
     private var asked: [Question] = []
     private var refused: [UInt64] = []
     private var confirmed: [Answer] = []
+    /// What is taken out now, from `nextReady` on.
+    private var ready: [UInt64] = []
+    private var nextReady = 0
     private var nextContext: UInt64
     /// When unanswered questions are asked again, for a message may be lost.
     private var retryAt: Microseconds = .max
@@ -95,9 +98,10 @@ struct PendingReads {
         fresh.append(number)
     }
 
-    /// Takes in a lease call.
+    /// Takes in a lease call. Those are never cancelled.
     mutating func add(_ lease: LeaseRead) {
-        add(lease.request, .lease(lease), deadline: lease.deadline)
+        let call = PendingRead(request: lease.request, kind: .lease(lease))
+        fresh.append(calls.add(call, deadline: lease.deadline))
     }
 
     /// Takes in a lease call that isn't asked for before `resume`.
@@ -119,7 +123,6 @@ struct PendingReads {
         _ = calls.remove(number)
         forgetRemoved(&fresh)
         forgetRemoved(&refused)
-        forgetRemoved(&putAside)
     }
 
     /// While nobody can be asked, reads come and go here: those that went mustn't pile up.
@@ -184,19 +187,22 @@ struct PendingReads {
         forgetRemoved(&fresh)
     }
 
-    /// Takes out the reads that may be served.
-    mutating func takeReady(applied: LogIndex) -> [PendingRead] {
-        var ready: [PendingRead] = []
-        confirmed.removeAll { answer in
-            guard answer.index <= applied else { return false }
-            for number in answer.reads {
+    /// Takes out a read that may be served.
+    mutating func popReady(applied: LogIndex) -> PendingRead? {
+        while true {
+            while nextReady < ready.count {
+                let number = ready[nextReady]
+                nextReady += 1
                 guard let read = calls.remove(number) else { continue }
                 if let request = read.request { _ = numbers.remove(request) }
-                ready.append(read)
+                return read
             }
-            return true
+            guard let position = confirmed.firstIndex(where: { $0.index <= applied }) else {
+                return nil
+            }
+            ready = confirmed.remove(at: position).reads
+            nextReady = 0
         }
-        return ready
     }
 
     var nextDeadline: Microseconds? {

@@ -65,7 +65,7 @@ extension Replica {
 
     mutating func serveReads() {
         guard reads.count > 0 else { return }
-        for read in reads.takeReady(applied: store.appliedIndex) {
+        while let read = reads.popReady(applied: store.appliedIndex) {
             if case .lease(let lease) = read.kind {
                 leaseRoundConfirmed(lease)
                 continue
