@@ -50,7 +50,7 @@ public struct ReplicaSettings: Sendable {
     public var maxParkedRequests = 100_000
     /// Log bytes since the last snapshot that lead to the next one, if that is larger than the last
     /// snapshot itself.
-    public var snapshotLogBytes = 64 << 20
+    public var snapshotLogBytes = 128 << 20
     /// Entries since the last snapshot that lead to the next one.
     public var snapshotEntries: UInt64 = .max
     /// Entries kept behind a snapshot for followers that are a little behind.
