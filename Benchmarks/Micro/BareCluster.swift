@@ -105,7 +105,7 @@ final class BareCluster {
 
     private func carryOut(_ effect: ReplicaEffect, of member: Int) {
         switch effect {
-        case .respond: answered += 1
+        case .respond(let answers): answered += answers.count
         case .fail(_, let reason): failure = "\(reason)"
         case .sendPeer(let peer, let frame):
             inbox.append((Int(peer) - 1, .peerFrame(MemberID(member + 1), frame)))

@@ -19,6 +19,7 @@ struct FieldRoom {
 
     private init(room: UnsafeMutableRawBufferPointer) { self.room = room }
 
+    @inline(__always)
     private mutating func write(byte: UInt8) {
         precondition(end < room.count, "the message was measured wrong")
         room[end] = byte
@@ -27,7 +28,16 @@ struct FieldRoom {
 
     /// Byte by byte: to measure the number first, so that `WireWriter.store` could write it, took 100
     /// instructions more an answer.
+    @inline(__always)
     private mutating func write(varint value: UInt64) {
+        if value < 0x80 {
+            write(byte: UInt8(truncatingIfNeeded: value))
+        } else {
+            write(long: value)
+        }
+    }
+
+    private mutating func write(long value: UInt64) {
         var rest = value
         if rest >> 56 != 0 {
             writeLow56(of: rest)

@@ -52,6 +52,7 @@ public struct WireReader: Sendable {
 
     @usableFromInline
     mutating func varintTail(_ first: UInt64) throws(WireError) -> UInt64 {
+        if let rest = varintRest() { return first | rest << 7 }
         var value = first
         var shift: UInt64 = 7
         while true {
@@ -64,6 +65,25 @@ public struct WireReader: Sendable {
             if byte < 0x80 { return value }
             shift += 7
         }
+    }
+
+    /// The rest of an integer of nine bytes at most, if it and what follows it in the message are
+    /// eight at least. Byte by byte an id takes half of what the request does.
+    private mutating func varintRest() -> UInt64? {
+        guard end - position >= 8 else { return nil }
+        let offset = position - bytes.startIndex
+        let next = bytes.withUnsafeBytes {
+            UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
+        // The high bit is missing from the last byte.
+        let last = ~next & 0x8080_8080_8080_8080
+        guard last != 0 else { return nil }
+        position += last.trailingZeroBitCount / 8 + 1
+        // Neighbours move together until all groups of seven bits are one number.
+        var value = next & (last ^ (last - 1)) & 0x7f7f_7f7f_7f7f_7f7f
+        value = value & 0x007f_007f_007f_007f | (value & 0x7f00_7f00_7f00_7f00) >> 1
+        value = value & 0x0000_3fff_0000_3fff | (value & 0x3fff_0000_3fff_0000) >> 2
+        return value & 0x0fff_ffff | (value & 0x0fff_ffff_0000_0000) >> 4
     }
 
     /// Where the length-prefixed bytes at this position stand.

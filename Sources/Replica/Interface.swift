@@ -110,11 +110,19 @@ public enum ReplicaEvent: Sendable {
     case transferLeadership(to: MemberID?)
 }
 
+/// The response message to a call.
+public struct Answer: Sendable {
+    /// The call.
+    public let request: RequestID
+    /// The message.
+    public let message: [UInt8]
+}
+
 /// What a replica wants done. The rare ones with much in them are indirect: there is an array of
 /// effects for every turn, and each place in it is as large as the largest.
 public enum ReplicaEffect: Sendable {
-    /// Answer a call with a message.
-    case respond(RequestID, message: [UInt8])
+    /// Answer calls. Those that one event answers come together, behind its other effects.
+    case respond([Answer])
     /// Answer a call with a range that is too large to be read at once: read it in steps, from this
     /// view and later ones (`view()`), on any thread.
     indirect case readRange(RequestID, LargeRange, StoreView)

@@ -47,9 +47,9 @@ extension Replica {
     private mutating func answer(_ write: PendingWrite, with result: ApplyResult) {
         var message: [UInt8] = []
         switch result.encodeResponse(responseHeader, into: &message) {
-        case .encoded: effects.append(.respond(write.request, message: message))
+        case .encoded: respond(write.request, message)
         case .failed(let error): fail(write.request, error, detail: "")
-        case .noResponse: effects.append(.respond(write.request, message: []))
+        case .noResponse: respond(write.request, [])
         }
     }
 

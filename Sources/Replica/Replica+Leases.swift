@@ -294,7 +294,7 @@ extension Replica {
                 }
             }
         }
-        effects.append(.respond(request, message: message))
+        respond(request, message)
     }
 
     mutating func expireLeaseCalls() {
@@ -315,6 +315,6 @@ extension Replica {
         for lease in store.allLeases() {
             LeaseLeasesResponse.appendLease(id: lease.id, to: &message)
         }
-        effects.append(.respond(request, message: message))
+        respond(request, message)
     }
 }

@@ -78,7 +78,7 @@ extension Replica {
             case .txn(let txn): serve(txn.value, for: request)
             case .leases: respondLeases(request)
             case .members: respondMembers(request)
-            case .barrier: effects.append(.respond(request, message: []))
+            case .barrier: respond(request, [])
             case .lease: break
             }
         }
@@ -93,7 +93,7 @@ extension Replica {
     private mutating func serve(_ range: RangeRequest, for request: RequestID) {
         do throws(EtcdError) {
             if let message = try store.encodePoint(range, header: responseHeader) {
-                effects.append(.respond(request, message: message))
+                respond(request, message)
                 return
             }
             guard let outcome = try store.range(range, within: settings.directRange) else {
@@ -104,7 +104,7 @@ extension Replica {
             var message: [UInt8] = []
             message.reserveCapacity(outcome.encodedSizeBound)
             outcome.encodeResponse(responseHeader, into: &message)
-            effects.append(.respond(request, message: message))
+            respond(request, message)
         } catch {
             fail(request, error, detail: "")
         }
@@ -115,7 +115,7 @@ extension Replica {
             let outcome = try store.read(txn, maximumOperations: settings.maxTxnOperations)
             var message: [UInt8] = []
             outcome.encodeResponse(responseHeader, into: &message)
-            effects.append(.respond(request, message: message))
+            respond(request, message)
         } catch {
             fail(request, error, detail: "")
         }
@@ -141,7 +141,7 @@ extension Replica {
             WireWriter.appendBool(5, member.role == .learner, to: &message)
             WireWriter.endMessage(open, to: &message)
         }
-        effects.append(.respond(request, message: message))
+        respond(request, message)
     }
 
     private mutating func respondHash(revision: Int64, for request: RequestID) {
@@ -151,7 +151,7 @@ extension Replica {
             WireWriter.appendUInt64(2, UInt64(hash.hash), to: &message)
             WireWriter.appendInt64(3, hash.compactedRevision, to: &message)
             WireWriter.appendInt64(4, hash.hashRevision, to: &message)
-            effects.append(.respond(request, message: message))
+            respond(request, message)
         } catch {
             fail(request, error, detail: "")
         }

@@ -107,6 +107,9 @@ public struct Replica: ~Copyable {
     /// The seed is the only entropy a replica gets.
     var random: RandomStream
     var effects: [ReplicaEffect] = []
+    /// Becomes the last effect of the event being handled. An effect for each took 300 instructions
+    /// more.
+    private var answers: [Answer] = []
     var raftEffects: [Effect] = []
     var logOutputs: [LogOutput] = []
     var changes: [KeyVersion] = []
@@ -273,12 +276,21 @@ public struct Replica: ~Copyable {
         settle()
         nextDeadline = earliestDeadline()
         if received != nil { received = nil }
+        if !answers.isEmpty {
+            effects.append(.respond(answers))
+            answers = []
+        }
         if sink.isEmpty {
             swap(&sink, &effects)  // Spares every effect a copy.
         } else {
             sink.append(contentsOf: effects)
             effects.removeAll(keepingCapacity: true)
         }
+    }
+
+    /// Answers a call.
+    mutating func respond(_ request: RequestID, _ message: [UInt8]) {
+        answers.append(Answer(request: request, message: message))
     }
 
     private func earliestDeadline() -> Microseconds {

@@ -67,6 +67,26 @@ struct HostileBytesTests {
         }
     }
 
+    @Test("a varint is read up to its last byte, whatever follows it", arguments: 0..<64)
+    func varintEnds(bit: UInt64) throws {
+        for value in [1 << bit, UInt64.max >> bit, (UInt64.max / 3) >> bit] {
+            let encoded = varint(value)
+            for (following, count) in [0x00, 0x7f, 0x80, 0xff].flatMap({ byte in
+                (0..<10).map { (UInt8(byte), $0) }
+            }) {
+                // A slice from within other bytes, as messages are.
+                let bytes = [0xff, 0xff] + encoded + Array(repeating: following, count: count)
+                var reader = WireReader(bytes[2...])
+                #expect(try reader.varint() == value)
+                var rest: [UInt8] = []
+                while !reader.isAtEnd, following < 0x80 {
+                    rest.append(UInt8(try reader.varint()))
+                }
+                #expect(following >= 0x80 || rest == Array(repeating: following, count: count))
+            }
+        }
+    }
+
     @Test("a varint of more than 64 bits is refused, one of exactly 64 is not")
     func varintLengths() throws {
         let ones = [UInt8](repeating: 0xff, count: 9)

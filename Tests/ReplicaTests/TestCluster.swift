@@ -138,9 +138,11 @@ final class TestCluster {
     private func carryOut(_ effect: ReplicaEffect, of position: Int) {
         let node = nodes[position]
         switch effect {
-        case .respond(let request, let message):
-            responses[request] = .success(message)
-            answeredAt[request] = now
+        case .respond(let answers):
+            for answer in answers {
+                responses[answer.request] = .success(answer.message)
+                answeredAt[answer.request] = now
+            }
         case .readRange(let request, let range, let view):
             largeRangeCount += 1
             responses[request] = read(range, on: view)

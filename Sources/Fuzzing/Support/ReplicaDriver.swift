@@ -72,7 +72,10 @@ struct ReplicaDriver: ~Copyable {
     private mutating func carryOut(_ effects: [ReplicaEffect]) {
         for effect in effects {
             switch effect {
-            case .respond(let id, let message): answers[id, default: []].append(.success(message))
+            case .respond(let answered):
+                for answer in answered {
+                    answers[answer.request, default: []].append(.success(answer.message))
+                }
             case .readRange(let id, let range, let view):
                 answers[id, default: []].append(read(range, on: view))
             case .fail(let id, let failure): answers[id, default: []].append(.failure(failure))

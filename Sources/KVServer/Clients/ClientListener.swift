@@ -27,8 +27,11 @@ final class ClientListener {
         self.service = service
         self.health = health
         replica.outlets = ReplicaLoop.Outlets(
-            respond: { request, result in
-                if !service.respond(request, result) { health.respond(request, result) }
+            answer: { request, message in
+                if !service.answer(request, message) { health.answer(request) }
+            },
+            fail: { request, failure in
+                if !service.fail(request, failure) { health.fail(request, failure) }
             },
             readRange: { service.read($0, $1, on: $2) },
             watchResponse: { service.watchResponse($0, $1) },

@@ -268,7 +268,7 @@ final class EtcdService: GRPCService {
             let detail = """
                 the request has \(message.count) bytes, --max-request-bytes allows \(maxRequestBytes)
                 """
-            _ = respond(request, .failure(RequestFailure(.requestTooLarge, detail: detail)))
+            _ = fail(request, RequestFailure(.requestTooLarge, detail: detail))
             return
         }
         replica.submit(
@@ -350,21 +350,47 @@ final class EtcdService: GRPCService {
     // MARK: - Answers
 
     /// Takes the replica's answer to a call; false if none of these waits for it.
-    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) -> Bool {
+    func answer(_ request: RequestID, _ message: [UInt8]) -> Bool {
         guard let call = calls.remove(request) else { return false }
         submittedCount -= 1
         let session = call.session
         if let keepAlive = call.keepAlive {
-            respond(result, on: keepAlive, call.stream, of: session)
+            guard noteAnswered(keepAlive) else { return true }
+            session.connection.sendMessage(call.stream, message)
+            finishIfAnswered(keepAlive, call.stream, of: session)
         } else {
             session.forgetUnary(call.stream)
-            switch result {
-            case .success(let message): session.connection.sendUnary(call.stream, message)
-            case .failure(let failure): fail(call.stream, failure, on: session.connection)
-            }
+            session.connection.sendUnary(call.stream, message)
         }
         markDirty(session)
         return true
+    }
+
+    /// Takes the replica's refusal of a call; false if none of these waits for it.
+    func fail(_ request: RequestID, _ failure: RequestFailure) -> Bool {
+        guard let call = calls.remove(request) else { return false }
+        submittedCount -= 1
+        let session = call.session
+        if let keepAlive = call.keepAlive {
+            guard noteAnswered(keepAlive) else { return true }
+            giveUp(call.stream, Tag(.leaseKeepAlive, keepAlive), of: session)
+            session.forget(call.stream)
+        } else {
+            session.forgetUnary(call.stream)
+        }
+        fail(call.stream, failure, on: session.connection)
+        markDirty(session)
+        return true
+    }
+
+    /// One renewal less is owed; false if the stream is gone.
+    private func noteAnswered(_ keepAlive: KeepAliveID) -> Bool {
+        var isHere = false
+        keepAlives.update(keepAlive) {
+            $0.owedCount -= 1
+            isHere = true
+        }
+        return isHere
     }
 
     /// Takes the replica's answer to a range that is too large to be read at once.
@@ -388,23 +414,6 @@ final class EtcdService: GRPCService {
             connection.finish(call.stream, .ok)
         }
         connection.flush()
-    }
-
-    private func respond(
-        _ result: Result<[UInt8], RequestFailure>,
-        on keepAlive: KeepAliveID, _ stream: StreamID, of session: Session
-    ) {
-        guard keepAlives[keepAlive] != nil else { return }
-        keepAlives.update(keepAlive) { $0.owedCount -= 1 }
-        switch result {
-        case .success(let message):
-            session.connection.sendMessage(stream, message)
-            finishIfAnswered(keepAlive, stream, of: session)
-        case .failure(let failure):
-            giveUp(stream, Tag(.leaseKeepAlive, keepAlive), of: session)
-            session.forget(stream)
-            fail(stream, failure, on: session.connection)
-        }
     }
 
     /// Ends a keep-alive stream whose client has said all and is owed nothing.

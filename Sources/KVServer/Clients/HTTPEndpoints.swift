@@ -102,11 +102,9 @@ final class HealthCheck {
     }
 
     /// Takes an answer, if it is one of these checks'.
-    func respond(_ request: RequestID, _ result: Result<[UInt8], RequestFailure>) {
-        guard let callback = waiting.removeValue(forKey: request) else { return }
-        switch result {
-        case .success: callback(nil)
-        case .failure(let failure): callback(failure.error.message)
-        }
+    func answer(_ request: RequestID) { waiting.removeValue(forKey: request)?(nil) }
+
+    func fail(_ request: RequestID, _ failure: RequestFailure) {
+        waiting.removeValue(forKey: request)?(failure.error.message)
     }
 }

@@ -13,7 +13,8 @@ import Replica
 final class ReplicaLoop: @unchecked Sendable {
     /// Who is told what the replica wants of the outside.
     struct Outlets {
-        var respond: (RequestID, Result<[UInt8], RequestFailure>) -> Void
+        var answer: (RequestID, [UInt8]) -> Void
+        var fail: (RequestID, RequestFailure) -> Void
         var readRange: (RequestID, LargeRange, StoreView) -> Void
         var watchResponse: (WatchStreamID, [UInt8]) -> Void
         var watchFailed: (WatchStreamID, EtcdError) -> Void
@@ -178,10 +179,12 @@ final class ReplicaLoop: @unchecked Sendable {
 
     private func carryOut(_ effect: ReplicaEffect) {
         switch effect {
-        case .respond(let request, let message): outlets?.respond(request, .success(message))
+        case .respond(let answers):
+            guard let outlets else { return }
+            for answer in answers { outlets.answer(answer.request, answer.message) }
         case .readRange(let request, let range, let view):
             outlets?.readRange(request, range, view)
-        case .fail(let request, let failure): outlets?.respond(request, .failure(failure))
+        case .fail(let request, let failure): outlets?.fail(request, failure)
         case .sendPeer(let peer, let frame): peers.send(frame, to: peer)
         case .peerFault(let peer, let fault): peers.fault(fault, of: peer)
         case .disk(let operation): diskOperations.append(operation)

@@ -6,9 +6,11 @@ import Replica
 extension World {
     func carryOut(_ effect: ReplicaEffect, of member: Member) {
         switch effect {
-        case .respond(let request, let message):
-            noteInTrace(message)
-            answered(request, .success(message), by: member)
+        case .respond(let answers):
+            for answer in answers {
+                noteInTrace(answer.message)
+                answered(answer.request, .success(answer.message), by: member)
+            }
         case .readRange(let request, let range, let view):
             beginRange(request, range, view, of: member)
         case .fail(let request, let failure):
