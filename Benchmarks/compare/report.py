@@ -18,6 +18,8 @@ class Line:
     @property
     def ratios(self):
         """Of the rounds: the two figures of each were seen seconds apart."""
+        if not self.row.is_compared:
+            return []
         return [martlet / etcd for etcd, martlet in zip(self.etcd, self.martlet) if etcd]
 
     @property

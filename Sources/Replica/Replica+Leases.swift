@@ -188,7 +188,7 @@ extension Replica {
         case .gone: answer(read, .gone(index: store.appliedIndex))
         case .isExpiring: reads.putAside(read)
         case .hasCheckpoint:
-            guard hasClearedCheckpoint(read.lease) else { return reads.putAside(read) }
+            guard clearCheckpoint(of: read.lease) else { return reads.putAside(read) }
             leases.noteCheckpoint(read.lease, isPresent: false)
             renew(read)
         }
@@ -207,9 +207,9 @@ extension Replica {
                 granted: lease.grantedSeconds, index: store.appliedIndex))
     }
 
-    /// Another leader would count from the checkpoint: it must go before a renewal counts. False
-    /// until the entry that clears it is applied, which is proposed if it can be now.
-    private mutating func hasClearedCheckpoint(_ lease: Int64) -> Bool {
+    /// Another leader would count from the checkpoint: it must go before a renewal counts. Proposes
+    /// the entry that clears it, if that can be done now; true once it is applied.
+    private mutating func clearCheckpoint(of lease: Int64) -> Bool {
         if let index = clearing[lease] {
             guard index <= store.appliedIndex else { return false }
             clearing[lease] = nil
@@ -228,7 +228,7 @@ extension Replica {
     private mutating func answer(_ read: LeaseRead, _ outcome: PeerMessage.LeaseAnswer.Outcome) {
         switch read.caller {
         case .client(let request, let wantsKeys):
-            respond(
+            respondLeaseCall(
                 request, read.purpose, lease: read.lease, wantsKeys: wantsKeys, outcome)
         case .member(let peer, let context): reply(outcome, to: peer, context: context)
         }
@@ -263,11 +263,11 @@ extension Replica {
     private mutating func serveLeaseAnswer(_ context: UInt64) {
         guard let pending = leaseCalls.remove(context), let outcome = pending.answer else { return }
         let call = pending.call
-        respond(
+        respondLeaseCall(
             pending.request, call.purpose, lease: call.lease, wantsKeys: pending.wantsKeys, outcome)
     }
 
-    private mutating func respond(
+    private mutating func respondLeaseCall(
         _ request: RequestID, _ purpose: PeerMessage.LeaseCall.Purpose, lease: Int64,
         wantsKeys: Bool, _ outcome: PeerMessage.LeaseAnswer.Outcome
     ) {
