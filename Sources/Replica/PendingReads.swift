@@ -52,20 +52,20 @@ struct PendingReads {
         var context: UInt64
         var reads: [UInt64]
     }
-    private struct Answer {
+    private struct Confirmation {
         /// Must be applied before the reads are served.
         var index: LogIndex
         var reads: [UInt64]
     }
     private var calls = WaitingCalls<PendingRead>(firstNumber: 1)
-    /// The numbers of clients' reads.
+    /// The numbers of clients' reads, lease calls excepted.
     private var numbers = NumberedRing<UInt64>(firstNumber: 1)
     // Reads by number; one that was given up is passed over when its turn comes.
     private(set) var fresh: [UInt64] = []
-    private(set) var putAside: [UInt64] = []
+    private var putAside: [UInt64] = []
     private var asked: [Question] = []
     private var refused: [UInt64] = []
-    private var confirmed: [Answer] = []
+    private var confirmed: [Confirmation] = []
     /// What is taken out now, from `nextReady` on.
     private var ready: [UInt64] = []
     private var nextReady = 0
@@ -91,10 +91,10 @@ struct PendingReads {
     var count: Int { calls.count }
 
     mutating func add(
-        _ request: RequestID?, _ kind: consuming PendingRead.Kind, deadline: CallDeadline
+        _ request: RequestID, _ kind: consuming PendingRead.Kind, deadline: CallDeadline
     ) {
         let number = calls.add(PendingRead(request: request, kind: kind), deadline: deadline)
-        if let request { numbers.insert(number, at: request) }
+        numbers.insert(number, at: request)
         fresh.append(number)
     }
 
@@ -145,7 +145,7 @@ struct PendingReads {
 
     mutating func confirm(context: UInt64, index: LogIndex) {
         guard let reads = takeQuestion(context) else { return }
-        confirmed.append(Answer(index: index, reads: reads))
+        confirmed.append(Confirmation(index: index, reads: reads))
         refusalPause = Self.firstRefusalPauseMicroseconds
     }
 
