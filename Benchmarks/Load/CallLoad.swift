@@ -27,11 +27,11 @@ final class CallLoad: Load {
         var isStreaming: Bool { !leases.isEmpty }
     }
 
+    // Some properties are unchecked as `LoadConnection.core` is.
     @exclusivity(unchecked) private var plan: Plan
     private let loop: any EventLoop
     private var connections: [LoadConnection?]
     private var openCount = 0
-    // Unchecked as `LoadConnection.core` is.
     @exclusivity(unchecked) private var started = 0
     @exclusivity(unchecked) private var ended = 0
     @exclusivity(unchecked) private var report = Report()

@@ -46,22 +46,16 @@ public enum Validation {
         try checkKeys(request)
     }
 
-    /// The part of the check that is made before a transaction is proposed.
-    public static func checkOperations(
-        _ request: TxnRequest, maximumOperations: Int
-    ) throws(EtcdError) {
-        try checkOperations(request, budget: maximumOperations)
-    }
-
     /// The check that apply makes.
     static func checkApplied(_ request: TxnRequest) throws(EtcdError) {
-        try checkOperations(request, budget: .max)
+        try checkOperations(request, maximumOperations: .max)
         try checkKeys(request)
     }
 
-    /// A nested transaction may use what the largest list of its parent leaves.
-    private static func checkOperations(
-        _ request: TxnRequest, budget: Int
+    /// The part of the check that is made before a transaction is proposed. A nested transaction may
+    /// use what the largest list of its parent leaves.
+    public static func checkOperations(
+        _ request: TxnRequest, maximumOperations budget: Int
     ) throws(EtcdError) {
         let largest = max(request.compare.count, request.success.count, request.failure.count)
         guard largest <= budget else { throw .tooManyOperations }
@@ -76,7 +70,7 @@ public enum Validation {
         case .range(let request): try check(request)
         case .put(let request): try check(request)
         case .deleteRange(let request): try check(request)
-        case .txn(let request): try checkOperations(request, budget: budget)
+        case .txn(let request): try checkOperations(request, maximumOperations: budget)
         }
     }
 

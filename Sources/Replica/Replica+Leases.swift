@@ -4,10 +4,7 @@ import RaftCore
 
 /// A lease call of a client of this member that another one has to answer.
 struct PendingLeaseCall {
-    var request: RequestID
-    var call: PeerMessage.LeaseCall
-    var wantsKeys: Bool
-    var deadline: CallDeadline
+    var read: LeaseRead
     /// The leader's answer, until its index is applied here.
     var answer: PeerMessage.LeaseAnswer.Outcome?
 }
@@ -124,18 +121,13 @@ extension Replica {
 
     /// Sends a lease call of this member's client to the leader, now or once there is one.
     private mutating func forward(_ read: LeaseRead) {
-        guard case .client(let request, let wantsKeys) = read.caller else { return }
-        let call = PeerMessage.LeaseCall(
-            context: leaseCalls.nextNumber, purpose: read.purpose, lease: read.lease)
-        _ = leaseCalls.add(
-            PendingLeaseCall(
-                request: request, call: call, wantsKeys: wantsKeys, deadline: read.deadline),
-            deadline: read.deadline)
-        send(call)
+        send(read, context: leaseCalls.add(PendingLeaseCall(read: read), deadline: read.deadline))
     }
 
-    private mutating func send(_ call: PeerMessage.LeaseCall) {
+    private mutating func send(_ read: LeaseRead, context: UInt64) {
         guard let leader = core.leader, canForward else { return }
+        let call = PeerMessage.LeaseCall(
+            context: context, purpose: read.purpose, lease: read.lease)
         effects.append(.sendPeer(to: leader, frame: PeerCodec.encode(.leaseCall(call))))
     }
 
@@ -144,16 +136,14 @@ extension Replica {
     mutating func restartLeaseCalls() {
         for context in leaseCalls.numbers {
             guard let pending = leaseCalls[context], pending.answer == nil else { continue }
+            var read = pending.read
             guard core.isLeader else {
-                send(pending.call)
+                send(read, context: context)
                 continue
             }
             _ = leaseCalls.remove(context)
-            reads.add(
-                LeaseRead(
-                    purpose: pending.call.purpose, lease: pending.call.lease,
-                    caller: .client(pending.request, wantsKeys: pending.wantsKeys),
-                    receivedAt: now, deadline: pending.deadline))
+            read.receivedAt = now
+            reads.add(read)
         }
     }
 
@@ -228,8 +218,7 @@ extension Replica {
     private mutating func answer(_ read: LeaseRead, _ outcome: PeerMessage.LeaseAnswer.Outcome) {
         switch read.caller {
         case .client(let request, let wantsKeys):
-            respondLeaseCall(
-                request, read.purpose, lease: read.lease, wantsKeys: wantsKeys, outcome)
+            respond(request, read, wantsKeys: wantsKeys, outcome)
         case .member(let peer, let context): reply(outcome, to: peer, context: context)
         }
     }
@@ -262,14 +251,12 @@ extension Replica {
 
     private mutating func serveLeaseAnswer(_ context: UInt64) {
         guard let pending = leaseCalls.remove(context), let outcome = pending.answer else { return }
-        let call = pending.call
-        respondLeaseCall(
-            pending.request, call.purpose, lease: call.lease, wantsKeys: pending.wantsKeys, outcome)
+        answer(pending.read, outcome)
     }
 
-    private mutating func respondLeaseCall(
-        _ request: RequestID, _ purpose: PeerMessage.LeaseCall.Purpose, lease: Int64,
-        wantsKeys: Bool, _ outcome: PeerMessage.LeaseAnswer.Outcome
+    private mutating func respond(
+        _ request: RequestID, _ read: LeaseRead, wantsKeys: Bool,
+        _ outcome: PeerMessage.LeaseAnswer.Outcome
     ) {
         let alive: (secondsLeft: Int64, granted: Int64)?
         switch outcome {
@@ -278,16 +265,16 @@ extension Replica {
         case .notLeader: preconditionFailure("the leader is asked again, and the client waits")
         }
         var message: [UInt8] = []
-        switch purpose {
+        switch read.purpose {
         case .renew:
             LeaseKeepAliveResponse.append(
-                responseHeader, id: lease, ttl: alive?.secondsLeft ?? 0, to: &message)
+                responseHeader, id: read.lease, ttl: alive?.secondsLeft ?? 0, to: &message)
         case .query:
             LeaseTimeToLiveResponse.append(
-                responseHeader, id: lease, ttl: alive?.secondsLeft ?? -1,
+                responseHeader, id: read.lease, ttl: alive?.secondsLeft ?? -1,
                 grantedTTL: alive?.granted ?? 0, to: &message)
             if alive != nil, wantsKeys {
-                for key in store.keys(ofLease: lease) {
+                for key in store.keys(ofLease: read.lease) {
                     key.key.withUnsafeBytes {
                         LeaseTimeToLiveResponse.appendKey($0, to: &message)
                     }
@@ -299,7 +286,7 @@ extension Replica {
 
     mutating func expireLeaseCalls() {
         while let (pending, _) = leaseCalls.removeExpired(now: now) {
-            failExpiredLeaseCall(pending.request)
+            if let request = pending.read.request { failExpiredLeaseCall(request) }
         }
     }
 
