@@ -6,12 +6,13 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir="$root/.martlet"
 base_port=""
+bin=""
 node_count=3
 wait_seconds=60
 
 usage() {
     cat <<'TEXT'
-Usage: Scripts/cluster.sh COMMAND [--dir DIR] [--base-port PORT]
+Usage: Scripts/cluster.sh COMMAND [--dir DIR] [--base-port PORT] [--bin DIR]
 
   up             build if need be, start what isn't running, wait until every node serves
   down           stop all nodes (SIGTERM), keep the data
@@ -26,6 +27,7 @@ Usage: Scripts/cluster.sh COMMAND [--dir DIR] [--base-port PORT]
   --dir DIR         where data, logs and pid files are kept    (default: .martlet)
   --base-port PORT  clients on PORT, PORT+10, PORT+20, peers one above each
                     (default: clients 2379 22379 32379, peers 2380 22380 32380)
+  --bin DIR         use the kvserver and kvctl that are there    (default: build them)
 TEXT
 }
 
@@ -49,7 +51,7 @@ endpoints() {
     for n in $(nodes); do list="$list,$(client_url "$n")"; done
     echo "${list#,}"
 }
-bin() { echo "$root/.build/release"; }
+bin() { echo "${bin:-$root/.build/release}"; }
 
 # A process is ours if the pid file names its pid and its start time: pids are used again.
 start_time() {
@@ -270,6 +272,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --dir) dir=${2:?--dir needs a folder}; shift 2 ;;
     --base-port) base_port=${2:?--base-port needs a number}; shift 2 ;;
+    --bin) bin=${2:?--bin needs a folder}; shift 2 ;;
     -h | --help) usage; exit 0 ;;
     -*) usage >&2; exit 64 ;;
     *)
@@ -279,11 +282,14 @@ while [ $# -gt 0 ]; do
     esac
 done
 case $dir in /*) ;; *) dir="$PWD/$dir" ;; esac
+case $bin in "" | /*) ;; *) bin="$PWD/$bin" ;; esac
 
 case $command in
 up)
-    install_missing
-    build
+    if [ -z "$bin" ]; then
+        install_missing
+        build
+    fi
     for n in $(nodes); do launch "$n"; done
     # shellcheck disable=SC2046
     wait_ready $(nodes)
@@ -293,6 +299,7 @@ up)
     options=""
     [ "$dir" = "$root/.martlet" ] || options=" --dir $dir"
     [ -z "$base_port" ] || options="$options --base-port $base_port"
+    [ -z "$bin" ] || options="$options --bin $bin"
     say "  eval \"\$($root/Scripts/cluster.sh env$options)\""
     say "  kvctl put greeting hello"
     say "  kvctl get greeting"

@@ -15,7 +15,7 @@ STEPS = [
     ("write and sync: hand to the kernel, or the thread", r"LogWriter|PosixDisk|fdatasync|pwrite"),
     ("client: cut into frames, headers, message", r"GRPCServerHandler"),
     ("client: one write for a connection's answers", r"GRPCServerConnection\.flush"),
-    ("client: find the call, three frames", r"EtcdService\.respond"),
+    ("client: find the call, three frames", r"EtcdService\.(answer|fail)"),
     ("apply: decode, map, history, watchers, answer", r"Replica\.apply\(through"),
     ("check, envelope, propose, append to the batch", r"Replica\.accept\("),
     ("peers: cut, decode, consensus", r"Replica\.\(receive"),

@@ -106,6 +106,8 @@ class Cluster:
     def start_fresh(self):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        # What was removed, and what others have left to be written, costs the disk nothing later.
+        os.sync()
         self.folder.mkdir(parents=True)
         self.start()
 
@@ -188,9 +190,9 @@ class Tools:
     """The programs that make the load."""
 
     def __init__(self, root, venv, folder):
-        binaries = Path(root).resolve() / ".build/release"
-        self.kvserver = binaries / "kvserver"
-        self.kvload = binaries / "kvload"
+        root = Path(root).resolve()
+        self.kvserver = root / ".build-release/kvserver"
+        self.kvload = root / ".build/release/kvload"
         self.venv = Path(venv).resolve()
         self.folder = folder
         self.bodies = {}
