@@ -15,6 +15,8 @@ def arguments():
     parser.add_argument("--list", action="store_true", help="the names of all works")
     parser.add_argument("--rounds", type=int, help="rounds of each work (default: its own)")
     parser.add_argument("--skip-etcd", action="store_true", help="Martlet alone, for quick looks")
+    parser.add_argument("--kvserver", metavar="FILE",
+                        help="another build of the member (default: Scripts/build-release.sh's)")
     parser.add_argument("--json", metavar="FILE", help="all figures of all rounds")
     parser.add_argument("--svg", metavar="FILE", help="a picture of the rates")
     parser.add_argument("--base-port", type=int, default=23790, help="first of 200 ports")
@@ -68,6 +70,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     folder = Path(options.root).resolve() / ".build-compare"
     tools = clusters.Tools(options.root, options.venv, folder)
+    if options.kvserver:
+        # The command was given in the project's folder.
+        tools.kvserver = Path(options.root, options.kvserver).resolve()
     contenders = [clusters.martlet(tools, folder, options.base_port + 100)]
     if not options.skip_etcd:
         contenders.insert(0, clusters.etcd(tools, folder, options.base_port))

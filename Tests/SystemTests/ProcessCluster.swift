@@ -9,9 +9,13 @@ final class ProcessCluster {
     private var processes: [Process?]
     let extraArguments: [String]
 
-    /// The programs that were built together with these tests stand beside the test bundle.
+    /// The programs that were built together with these tests stand beside the test bundle; those of
+    /// another build in the folder that `MARTLET_TEST_PROGRAMS` names.
     static func program(_ name: String) -> URL {
-        Bundle.allBundles.map { $0.bundleURL.deletingLastPathComponent() }
+        if let folder = ProcessInfo.processInfo.environment["MARTLET_TEST_PROGRAMS"] {
+            return URL(fileURLWithPath: folder).appendingPathComponent(name)
+        }
+        return Bundle.allBundles.map { $0.bundleURL.deletingLastPathComponent() }
             .map { $0.appendingPathComponent(name) }
             .first { FileManager.default.isExecutableFile(atPath: $0.path) }
             ?? URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
