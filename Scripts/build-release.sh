@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds kvserver and kvctl to be given to others, into .build-release: they run without Swift on the machine, and kvserver is compiled by what a
-# training run says of it. 9 minutes on 2 cores; nothing, if nothing has changed.
+# training run says of it. 10 minutes on 2 cores; nothing, if nothing has changed.
 #   Scripts/build-release.sh
 #   Scripts/cluster.sh up --bin .build-release     # three nodes of it
-# Beside `swift build -c release`: 5 to 9 % more puts, transactions and reads (docs/decisions.md).
+# Beside `swift build -c release`: up to 10 % more puts, transactions and reads (docs/decisions.md has the figures).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
