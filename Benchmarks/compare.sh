@@ -3,7 +3,9 @@
 #   Benchmarks/compare.sh                     everything; half an hour, and ten minutes to build what is compared
 #   Benchmarks/compare.sh --only put-64x16    one row (repeat the flag for more); --list shows them
 #   Benchmarks/compare.sh --json FILE --svg FILE
+#   Benchmarks/compare.sh --kvserver FILE     another build of the member
 set -euo pipefail
+here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 Scripts/install-packages.sh h2load=nghttp2-client
@@ -17,5 +19,7 @@ fi
 
 Benchmarks/build-tools.sh
 
-cd Benchmarks
-exec ../"$venv"/bin/python -m compare --root .. --venv ../"$venv" "$@"
+# Files that the options name are looked for where the command was given.
+root=$PWD
+cd "$here"
+PYTHONPATH=$root/Benchmarks exec "$root/$venv/bin/python" -m compare --root "$root" --venv "$root/$venv" "$@"

@@ -21,13 +21,16 @@ stamp() {
           xargs -0 sha256sum; } | sha256sum
 }
 
+compile() {
+    swift build -c release "$@" >>"$log" 2>&1 ||
+        { tail -n 20 "$log" >&2; say "the build failed; the whole log is in $log" >&2; exit 1; }
+}
+
+# kvserver and kvctl into a build folder of their own, with these options.
 build() {
     local scratch=$1 product
     shift
-    for product in kvserver kvctl; do
-        swift build -c release --product "$product" --scratch-path "$work/$scratch" "$@" >>"$log" 2>&1 ||
-            { tail -n 20 "$log" >&2; say "the build failed; the whole log is in $log" >&2; exit 1; }
-    done
+    for product in kvserver kvctl; do compile --product "$product" --scratch-path "$work/$scratch" "$@"; done
 }
 
 # Members write their profiles where `train` says; what kvctl has counted is of no use.
@@ -60,7 +63,7 @@ train() {
     cluster down >>"$log"
     LLVM_PROFILE_FILE="$work/profiles/%p.profraw" cluster up >>"$log"
     .build/release/kvload watch --watchers 1000 --events 300 --endpoint "$(endpoint leader)" >>"$log"
-    "$work/instrumented/release/kvctl" --endpoints "$(endpoint leader)" get "" --prefix >"$work/all-keys"
+    "$work/instrumented/release/kvctl" --endpoints "$(endpoint leader)" get "" --prefix >/dev/null
     cluster down >>"$log"
     trap - EXIT
 }
@@ -79,7 +82,7 @@ mkdir -p "$work/profiles"
 Scripts/install-packages.sh
 
 say "1 of 3: a build that counts, 4 minutes on 2 cores (log: $log)"
-swift build -c release --product kvload >>"$log" 2>&1 || { tail -n 20 "$log" >&2; exit 1; }
+compile --product kvload
 # The driver knows the flag, but hands it on for single files only.
 build instrumented -Xswiftc -Xfrontend -Xswiftc -ir-profile-generate \
     -Xlinker -u__llvm_profile_runtime -Xlinker "$runtime"

@@ -71,8 +71,7 @@ def main():
     folder = Path(options.root).resolve() / ".build-compare"
     tools = clusters.Tools(options.root, options.venv, folder)
     if options.kvserver:
-        # The command was given in the project's folder.
-        tools.kvserver = Path(options.root, options.kvserver).resolve()
+        tools.kvserver = Path(options.kvserver).resolve()
     contenders = [clusters.martlet(tools, folder, options.base_port + 100)]
     if not options.skip_etcd:
         contenders.insert(0, clusters.etcd(tools, folder, options.base_port))
