@@ -21,6 +21,8 @@ public final class GRPCServerConnection {
     @exclusivity(unchecked) private var attached: AnyObject?
     /// Hands out events that came up while flushing.
     var dispatch: (() -> Void)?
+    /// How bytes leave past the pipeline; nil if they don't.
+    @exclusivity(unchecked) var directWrite: ((ByteBuffer) -> Void)?
 
     /// After the last bytes are written the socket stays open for the peer to read them; closing
     /// at once with unread input would discard them.
@@ -38,6 +40,7 @@ public final class GRPCServerConnection {
     func detach() {
         context = nil
         dispatch = nil
+        directWrite = nil
     }
 
     // MARK: For the service
@@ -140,7 +143,11 @@ public final class GRPCServerConnection {
             // The write may call back into this object (errors, and writability as soon as it
             // changes), so the core is not held during it.
             let bytes = core.engine.takeOutbound()
-            context.writeAndFlush(NIOAny(bytes), promise: nil)
+            if let directWrite {
+                directWrite(bytes)
+            } else {
+                context.writeAndFlush(NIOAny(bytes), promise: nil)
+            }
             core.engine.recycleOutbound(bytes)
         }
     }

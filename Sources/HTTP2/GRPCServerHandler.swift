@@ -67,27 +67,46 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
 
     /// Hands what the bytes mean to the service.
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        connection.core.engine.receive(
-            unwrapInboundIn(data), nowNanoseconds: NIODeadline.now().uptimeNanoseconds)
-        dispatchEvents()
+        received(unwrapInboundIn(data))
     }
 
     /// Ends the read batch: one write takes all answers.
     public func channelReadComplete(context: ChannelHandlerContext) {
-        if connection.isOpen {
-            service.readBatchComplete(on: connection)
-            connection.flush()
-        }
+        readEnded()
         context.fireChannelReadComplete()
     }
 
     /// Reads only while the socket takes what we write.
     public func read(context: ChannelHandlerContext) {
-        if connection.core.engine.isWritable {
-            context.read()
-        } else {
-            holdsRead = true
-        }
+        if asksForBytes() { context.read() }
+    }
+
+    // MARK: Past the pipeline
+
+    /// What `channelRead` does with bytes.
+    package func received(_ bytes: ByteBuffer) {
+        connection.core.engine.receive(
+            bytes, nowNanoseconds: NIODeadline.now().uptimeNanoseconds)
+        dispatchEvents()
+    }
+
+    /// What `channelReadComplete` does.
+    package func readEnded() {
+        guard connection.isOpen else { return }
+        service.readBatchComplete(on: connection)
+        connection.flush()
+    }
+
+    /// Whether to read on; if not, `read` is called on the pipeline later.
+    package func asksForBytes() -> Bool {
+        holdsRead = !connection.core.engine.isWritable
+        return !holdsRead
+    }
+
+    /// From now on bytes leave this way instead of through the pipeline. To be called once the
+    /// handler is in it.
+    package func write(by write: @escaping (ByteBuffer) -> Void) {
+        connection.directWrite = write
     }
 
     /// Goes on with what waited for the socket.

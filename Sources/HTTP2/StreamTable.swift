@@ -78,6 +78,9 @@ package struct StreamTable {
     /// Slot number + 1, or 0. The size is a power of two and at least twice the count.
     private var index: [UInt32] = .init(repeating: 0, count: 16)
     private var shift: UInt64 = 60
+    /// The stream that was added last, which the next frames are mostly about: three of the seven
+    /// searches that a call takes end here.
+    private var newest: (id: UInt32, slot: Int) = (0, 0)
 
     /// Slots that exist, used or free; each is a valid argument of the subscript.
     var slotIndices: Range<Int> { slots.indices }
@@ -93,6 +96,7 @@ package struct StreamTable {
 
     /// The slot of an open stream.
     func find(_ id: UInt32) -> Int? {
+        if id == newest.id, id != 0 { return newest.slot }
         let mask = index.count - 1
         var place = home(id)
         while index[place] != 0 {
@@ -119,6 +123,7 @@ package struct StreamTable {
         slots[slot].open(id, sendWindow: sendWindow, receiveWindow: receiveWindow)
         count += 1
         link(slot)
+        newest = (id, slot)
         return slot
     }
 
@@ -152,6 +157,7 @@ package struct StreamTable {
             }
         }
         index[hole] = 0
+        if newest.slot == slot { newest.id = 0 }
         slots[slot].close()
         freeSlots.append(slot)
         count -= 1

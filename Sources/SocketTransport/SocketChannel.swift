@@ -30,6 +30,7 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
     @exclusivity(unchecked) package private(set) var isActive = false
     private let closePromise: EventLoopPromise<Void>
     @exclusivity(unchecked) private var ownPipeline: ChannelPipeline!
+    @exclusivity(unchecked) private var directHandler: (any DirectHandler)?
 
     @exclusivity(unchecked) private var isAutoRead = true
     /// Whether the handlers have asked for more bytes.
@@ -150,11 +151,25 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
         }
         loop.readInTurn += count
         isReading = false
-        pipeline.syncOperations.fireChannelRead(NIOAny(bytes))
-        guard isOpen else { return 0 }
-        pipeline.syncOperations.fireChannelReadComplete()
-        askForBytes()
+        if let directHandler {
+            directHandler.received(bytes)
+            guard isOpen else { return 0 }
+            directHandler.readEnded()
+            if isOpen, isAutoRead { isReading = directHandler.asksForBytes() }
+        } else {
+            pipeline.syncOperations.fireChannelRead(NIOAny(bytes))
+            guard isOpen else { return 0 }
+            pipeline.syncOperations.fireChannelReadComplete()
+            askForBytes()
+        }
         return count
+    }
+
+    /// From the next read on gives what comes to a handler that is alone in the pipeline. To be
+    /// called on the loop.
+    package func read(by handler: any DirectHandler) {
+        loop.assertInEventLoop()
+        directHandler = handler
     }
 
     /// The handlers may hold the question back.
@@ -283,6 +298,7 @@ package final class SocketChannel: Channel, ChannelCore, EventSource, @unchecked
         isActive = false
         isReading = false
         isWritable = false
+        directHandler = nil
         let lost = unsent
         unsent.removeAll()
         flushedCount = 0

@@ -51,6 +51,44 @@ struct SocketChannelTests {
         try await connection.end()
     }
 
+    @Test("a handler that reads past the pipeline gets all, and nothing while it asks for nothing")
+    func readDirectly() async throws {
+        // `@unchecked Sendable`: used on the loop only.
+        final class Passed: ChannelInboundHandler, @unchecked Sendable {
+            typealias InboundIn = ByteBuffer
+            var byteCount = 0
+
+            func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+                byteCount += unwrapInboundIn(data).readableBytes
+                context.fireChannelRead(data)
+            }
+        }
+        let passed = Passed()
+        let connection = try await Connection { [passed] }
+        let recorder = connection.recorder
+        connection.peer.send([1])
+        try await recorder.wait { $0.bytes == [1] }
+        try await recorder.with { ($0 as! SocketChannel).read(by: recorder) }
+        let bytes = pattern(1_000_000)
+        connection.peer.send(bytes)
+        try await recorder.wait { $0.bytes.count == 1 + bytes.count }
+        #expect(recorder.bytes == [1] + bytes)
+
+        // The read that it asked for before still comes.
+        try await recorder.with { _ in recorder.isHungry = false }
+        connection.peer.send([2])
+        try await recorder.wait { $0.bytes.last == 2 }
+        connection.peer.send([3])
+        // Each is a turn of the loop, which looks at the socket.
+        for _ in 0..<2 { try await connection.loop.submit {}.get() }
+        #expect(recorder.bytes.last == 2)
+        try await recorder.with { $0.pipeline.syncOperations.read() }
+        try await recorder.wait { $0.bytes.last == 3 }
+        #expect(try await connection.loop.submit { passed.byteCount }.get() == 1)
+        #expect(recorder.heard == [.active])
+        try await connection.end()
+    }
+
     @Test("a peer that doesn't read: unwritable, and all arrives when it does; promises in order")
     func slowReader() async throws {
         let connection = try await Connection()

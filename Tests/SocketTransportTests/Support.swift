@@ -6,7 +6,7 @@ import Testing
 /// What a channel's last handler heard, and a way to wait for it.
 ///
 /// `@unchecked Sendable`: touched on the channel's loop only.
-final class Recorder: ChannelInboundHandler, @unchecked Sendable {
+final class Recorder: ChannelInboundHandler, DirectHandler, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
 
     enum Heard: Equatable {
@@ -21,6 +21,8 @@ final class Recorder: ChannelInboundHandler, @unchecked Sendable {
     private(set) var heard: [Heard] = []
     private(set) var bytes: [UInt8] = []
     private(set) var channel: (any Channel)!
+    /// Whether it asks for more where it is given what comes past the pipeline.
+    var isHungry = true
     private var waiting: [(condition: (Recorder) -> Bool, promise: EventLoopPromise<Void>)] = []
 
     init(loop: SocketLoop) { self.loop = loop }
@@ -32,8 +34,7 @@ final class Recorder: ChannelInboundHandler, @unchecked Sendable {
     func channelInactive(context: ChannelHandlerContext) { note(.inactive) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        bytes += unwrapInboundIn(data).readableBytesView
-        look()
+        received(unwrapInboundIn(data))
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -47,6 +48,15 @@ final class Recorder: ChannelInboundHandler, @unchecked Sendable {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         note(.error((error as? IOError)?.errnoCode ?? -1))
     }
+
+    func received(_ more: ByteBuffer) {
+        bytes += more.readableBytesView
+        look()
+    }
+
+    func readEnded() {}
+
+    func asksForBytes() -> Bool { isHungry }
 
     private func note(_ event: Heard) {
         heard.append(event)

@@ -54,8 +54,12 @@ final class ClientListener {
             try channel.pipeline.syncOperations.addHandler(
                 ProtocolSniffer(
                     http2: { channel in
-                        try channel.pipeline.syncOperations.addHandler(
-                            GRPCServerHandler(service: service, limits: limits))
+                        let handler = GRPCServerHandler(service: service, limits: limits)
+                        try channel.pipeline.syncOperations.addHandler(handler)
+                        // A `SocketListener` makes no other, and nothing else stays in the pipeline.
+                        let socket = channel as! SocketChannel
+                        socket.read(by: handler)
+                        handler.write { socket.writeDirectly($0) }
                     },
                     http1: { channel in
                         try ProtocolSniffer.addHTTP1Handlers(
@@ -75,3 +79,5 @@ final class ClientListener {
     /// Sends what is left and closes every connection.
     func close() { service.closeAll() }
 }
+
+extension GRPCServerHandler: DirectHandler {}

@@ -1,0 +1,14 @@
+import NIOCore
+
+/// The only handler of a channel, which gives it what it reads past the pipeline.
+///
+/// Through the pipeline a request that comes alone takes 1,200 instructions and twenty counted
+/// references more. The handler stays in it for all other events.
+package protocol DirectHandler: AnyObject {
+    /// Takes what one look at the socket brought.
+    func received(_ bytes: ByteBuffer)
+    /// Follows `received` once nobody else wants the bytes.
+    func readEnded()
+    /// Whether the channel reads on. If not, the handler asks for more through the pipeline later.
+    func asksForBytes() -> Bool
+}
