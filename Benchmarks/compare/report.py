@@ -59,15 +59,17 @@ def figure(values, unit):
     return text
 
 
-def ratio(values):
+def quartiled(values, form, unit):
     """The median, and the quartiles of four or more."""
-    if not values:
-        return ""
-    text = f"{statistics.median(values):.2f} ×"
+    text = f"{form(statistics.median(values))} {unit}"
     if len(values) >= 4:
         low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-        text += f" ({low:.2f}–{high:.2f})"
+        text += f" ({form(low)}–{form(high)})"
     return text
+
+
+def ratio(values):
+    return quartiled(values, "{:.2f}".format, "×") if values else ""
 
 
 def cpu(values):

@@ -64,14 +64,19 @@ def work(name, *rows, **options):
 
 # Rates and latencies of single calls, by h2load
 
+def requests_a_round(member, work, body, connections, streams):
+    """As many as take about ROUND_SECONDS."""
+    in_flight = connections * streams
+    pilot = h2load.run(member, work, body, max(200, 20 * in_flight), connections, streams)
+    return min(MOST_PUTS_A_ROUND, max(1000, int(pilot.rate * ROUND_SECONDS)))
+
+
 def load(cluster, member, work, connections, streams, wants_latencies=False, body=None):
     """One run of about ROUND_SECONDS, checked by revisions for writes and by bytes for reads."""
     tools = cluster.tools
     body = body or tools.body(work)
     writes = work in ("put", "txn")
-    in_flight = connections * streams
-    pilot = h2load.run(member, work, body, max(200, 20 * in_flight), connections, streams)
-    requests = min(MOST_PUTS_A_ROUND, max(1000, int(pilot.rate * ROUND_SECONDS)))
+    requests = requests_a_round(member, work, body, connections, streams)
     if writes:
         cluster.compact()
     before = cluster.revision(member)
