@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Martlet beside etcd 3.5.1: sets itself up, runs the same work on both in alternation, prints one table.
-#   Benchmarks/compare.sh                     everything; half an hour, and ten minutes to build what is compared
+#   Benchmarks/compare.sh                     everything; half an hour, and ten to twenty minutes to build what is compared
 #   Benchmarks/compare.sh --only put-64x16    one row (repeat the flag for more); --list shows them
 #   Benchmarks/compare.sh --json FILE --svg FILE
 #   Benchmarks/compare.sh --kvserver FILE     another build of the member

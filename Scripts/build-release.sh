@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds kvserver and kvctl to be given to others, into .build-release: they run without Swift on the machine, and kvserver is compiled by what a
-# training run says of it. 10 minutes on 2 cores; nothing, if nothing has changed.
+# training run says of it. 10 to 20 minutes on 2 cores; nothing, if nothing has changed.
 #   Scripts/build-release.sh
 #   Scripts/cluster.sh up --bin .build-release     # three nodes of it
 # Beside `swift build -c release`: up to 10 % more puts, transactions and reads (docs/decisions.md has the figures).
@@ -81,7 +81,7 @@ mkdir -p "$work/profiles"
 : >"$log"
 Scripts/install-packages.sh
 
-say "1 of 3: a build that counts, 4 minutes on 2 cores (log: $log)"
+say "1 of 3: a build that counts, 4 to 8 minutes on 2 cores (log: $log)"
 compile --product kvload
 # The driver knows the flag, but hands it on for single files only.
 build instrumented -Xswiftc -Xfrontend -Xswiftc -ir-profile-generate \
@@ -91,7 +91,7 @@ say "2 of 3: training on three nodes, half a minute"
 train
 "$toolchain/bin/llvm-profdata" merge -o "$work/profile" "$work"/profiles/*.profraw >>"$log" 2>&1
 
-say "3 of 3: the build that the profile guides, 4 minutes"
+say "3 of 3: the build that the profile guides, 4 to 8 minutes"
 build guided --static-swift-stdlib -Xswiftc -use-ld=lld \
     -Xswiftc -Xfrontend -Xswiftc -ir-profile-use="$work/profile"
 cp "$work"/guided/release/{kvserver,kvctl} "$out"

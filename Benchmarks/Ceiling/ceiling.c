@@ -111,7 +111,7 @@ struct Bytes {
 };
 
 static aio_context_t context;
-static int file, signal_, isWriting;
+static int file, synced, isWriting;
 static int64_t offset;
 static struct Bytes gathered, written;
 // The last batch of each.
@@ -140,8 +140,8 @@ static void openFile(const char *path) {
         writeAll(file, gathered.bytes, maxGathered);
     check(fsync(file) == 0, "fsync");
     check(syscall(SYS_io_setup, 1, &context) == 0, "io_setup");
-    signal_ = eventfd(0, EFD_NONBLOCK);
-    await(signal_);
+    synced = eventfd(0, EFD_NONBLOCK);
+    await(synced);
 }
 
 // One write at a time, past the cache and synced.
@@ -156,7 +156,7 @@ static void writeGathered(void) {
     struct iocb request = {
         .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_fildes = file,
         .aio_buf = (uintptr_t)written.bytes, .aio_nbytes = count, .aio_offset = offset,
-        .aio_rw_flags = RWF_DSYNC, .aio_flags = IOCB_FLAG_RESFD, .aio_resfd = signal_};
+        .aio_rw_flags = RWF_DSYNC, .aio_flags = IOCB_FLAG_RESFD, .aio_resfd = synced};
     struct iocb *requests[] = {&request};
     check(syscall(SYS_io_submit, context, 1, requests) == 1, "io_submit");
     offset += count;
@@ -165,7 +165,7 @@ static void writeGathered(void) {
 
 static void writeEnded(void) {
     eventfd_t count;
-    eventfd_read(signal_, &count);
+    eventfd_read(synced, &count);
     struct io_event event;
     check(syscall(SYS_io_getevents, context, 1, 1, &event, NULL) == 1, "io_getevents");
     check(event.res > 0, "the write failed");
@@ -191,9 +191,9 @@ static void follow(const char *port, const char *path) {
     size_t count = 0;
     struct epoll_event events[eventsATurn];
     for (;;) {
-        int events_ = happened(events);
-        for (int i = 0; i < events_; i++) {
-            if (events[i].data.fd == signal_) {
+        int happenedCount = happened(events);
+        for (int i = 0; i < happenedCount; i++) {
+            if (events[i].data.fd == synced) {
                 writeEnded();
                 writeAll(leader, &syncedBatch, sizeof syncedBatch);
                 continue;
@@ -219,7 +219,7 @@ static void follow(const char *port, const char *path) {
 
 // MARK: Clients
 
-enum { maxConnections = 4096, receivedBytes = 1 << 16, maxMessage = 4096, maxCalls = 1 << 16 };
+enum { maxConnections = 4096, maxStreams = 1024, receivedBytes = 1 << 16, maxMessage = 4096, maxCalls = 1 << 16 };
 enum { data = 0, headers = 1, settings = 4, ping = 6, windowUpdate = 8 };
 enum { endStream = 1, acknowledged = 1, endHeaders = 4 };
 
@@ -278,13 +278,13 @@ static uint8_t *answer(uint8_t *to, struct Connection *connection, const uint8_t
 
 static void opened(int descriptor) {
     static const uint8_t none[4] = {0};
-    // 1,024 streams; a window that never fills.
-    static const uint8_t streams[] = {0, 3, 0, 0, 4, 0}, window[] = {0x7f, 0xff, 0, 0};
+    // As many streams as there is room for answers; a window that never fills.
+    static const uint8_t streams[] = {0, 3, 0, 0, maxStreams >> 8, maxStreams & 255}, window[] = {0x7f, 0xff, 0, 0};
     check(descriptor >= 0 && descriptor < maxConnections, "accept");
     struct Connection *connection = calloc(1, sizeof *connection);
     check(connection != NULL, "calloc");
     connection->prefaceLeft = sizeof "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" - 1;
-    connection->answers = malloc(1024 * (maxMessage + 128));
+    connection->answers = malloc(maxStreams * (maxMessage + 128));
     check(connection->answers != NULL, "malloc");
     connections[descriptor] = connection;
     sendAtOnce(descriptor);
@@ -419,7 +419,7 @@ static void serve(int listener, int leads) {
         for (int i = 0; i < count; i++) {
             int descriptor = events[i].data.fd;
             if (descriptor == listener) opened(accept(listener, NULL, NULL));
-            else if (leads && descriptor == signal_) writeEnded();
+            else if (leads && descriptor == synced) writeEnded();
             else if (leads && descriptor == peers[0]) acknowledgedBy(0);
             else if (leads && descriptor == peers[1]) acknowledgedBy(1);
             else received(descriptor, leads ? addToBatch : keepNothing);

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 from . import clusters, h2load
 
@@ -81,17 +80,11 @@ def step(stack):
 
 def main():
     options = arguments()
-    folder = Path(options.root).resolve() / ".build-compare"
-    tools = clusters.Tools(options.root, folder / "venv", folder)
-    cluster = clusters.martlet(tools, folder, options.base_port)
-    file = str(folder / "perf.data")
-    try:
-        cluster.start_fresh()
+    with clusters.martlet_alone(options.root, options.base_port) as cluster:
+        file = str(cluster.tools.folder / "perf.data")
         leader = cluster.leader
         micros = record(cluster, leader, options, file)
         leading = leader.process.pid
-    finally:
-        cluster.kill()
     seen = {pid: Counter() for pid in micros}
     for pid, stack in samples(file):
         seen[pid][step(stack)] += 1

@@ -2,11 +2,9 @@
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import clusters, h2load, report, works
 
@@ -107,22 +105,18 @@ def table(seen):
 
 def main():
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    folder = Path(options.root).resolve() / ".build-compare"
-    tools = clusters.Tools(options.root, folder / "venv", folder)
-    cluster = clusters.martlet(tools, folder, options.base_port)
-    programs = Programs(folder / "ceiling")
-    try:
-        cluster.start_fresh()
+    with clusters.martlet_alone(options.root, options.base_port) as cluster:
+        folder = cluster.tools.folder
+        programs = Programs(folder / "ceiling")
         works.put_one(cluster)
         answer_bytes = {work: message_bytes(cluster, work) for work in ("range", "put")}
-        ceilings = start(programs, folder, options.base_port, answer_bytes)
-        print(table(measure(cluster, ceilings, options.rounds)))
-    finally:
-        programs.end()
-        cluster.kill()
-        for file in folder.glob("ceiling-*"):
-            file.unlink()
+        try:
+            ceilings = start(programs, folder, options.base_port, answer_bytes)
+            print(table(measure(cluster, ceilings, options.rounds)))
+        finally:
+            programs.end()
+            for file in folder.glob("ceiling-*"):
+                file.unlink()
 
 
 if __name__ == "__main__":

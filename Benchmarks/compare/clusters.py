@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,6 +185,20 @@ def martlet(tools, folder, base_port):
     return Cluster("Martlet", tools, folder / "martlet", base_port,
                    [str(tools.kvserver), "--log-level", "warn"],
                    {"SWIFT_BACKTRACE": "enable=yes,symbolicate=off,color=no"})
+
+
+@contextmanager
+def martlet_alone(root, base_port):
+    """Three new members, for as long as the caller measures them without etcd."""
+    # Whoever ends this ends the members, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    folder = Path(root).resolve() / ".build-compare"
+    cluster = martlet(Tools(root, folder / "venv", folder), folder, base_port)
+    try:
+        cluster.start_fresh()
+        yield cluster
+    finally:
+        cluster.kill()
 
 
 class Tools:

@@ -81,6 +81,25 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
         if asksForBytes() { context.read() }
     }
 
+    /// Goes on with what waited for the socket.
+    public func channelWritabilityChanged(context: ChannelHandlerContext) {
+        let isWritable = context.channel.isWritable
+        connection.core.engine.isWritable = isWritable
+        if isWritable {
+            connection.flush()
+            if holdsRead {
+                holdsRead = false
+                context.read()
+            }
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    /// A failed socket is closed.
+    public func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+
     // MARK: Past the pipeline
 
     /// What `channelRead` does with bytes.
@@ -107,25 +126,6 @@ public final class GRPCServerHandler<Service: GRPCService>: ChannelDuplexHandler
     /// handler is in it.
     package func write(by write: @escaping (ByteBuffer) -> Void) {
         connection.directWrite = write
-    }
-
-    /// Goes on with what waited for the socket.
-    public func channelWritabilityChanged(context: ChannelHandlerContext) {
-        let isWritable = context.channel.isWritable
-        connection.core.engine.isWritable = isWritable
-        if isWritable {
-            connection.flush()
-            if holdsRead {
-                holdsRead = false
-                context.read()
-            }
-        }
-        context.fireChannelWritabilityChanged()
-    }
-
-    /// A failed socket is closed.
-    public func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        context.close(promise: nil)
     }
 
     /// Hands out events until there are none. A call of the service may flush, which may bring up
