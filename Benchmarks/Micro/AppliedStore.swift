@@ -6,7 +6,6 @@ final class AppliedStore {
     private var store = Store()
     private var hub = WatchHub(revision: 1)
     private var index: UInt64 = 0
-    private var changes: [KeyVersion] = []
     private var deliveries: [WatchDelivery] = []
     private var watcherCount: UInt64 = 0
 
@@ -17,12 +16,10 @@ final class AppliedStore {
         index += 1
         let bytes = Envelope.encode(
             kind: .put, origin: Origin(member: 1, boot: 1, sequence: index), body: put)
-        let result = store.apply(
-            try Envelope(decoding: bytes), index: index, term: 1, into: &changes)
-        hub.publish(changes, compactedRevision: store.compactedRevision, into: &deliveries)
+        let result = store.apply(try Envelope(decoding: bytes), index: index, term: 1)
+        hub.publish(changesOf: store, into: &deliveries)
         guard case .put = result.outcome, deliveries.count == watcherCount else { throw Failure() }
         hub.deliveriesTaken()
-        changes.removeAll(keepingCapacity: true)
         deliveries.removeAll(keepingCapacity: true)
     }
 

@@ -127,7 +127,7 @@ public struct DurableLog: ~Copyable {
 
         // Here, so that the batch is changed where it stands: read and written by parts in a queue
         // it is copied for each entry.
-        mutating func append(_ entry: LogEntry) {
+        mutating func append(_ entry: borrowing LogEntry) {
             frame.append(entry: entry)
             let first = entries?.lowerBound ?? entry.index
             entries = min(first, entry.index)...entry.index
@@ -298,7 +298,8 @@ public struct DurableLog: ~Copyable {
             queue[queue.count - 1].removableThrough = reset.index
         }
         if let truncation = append.truncation { truncate(to: truncation) }
-        for entry in append.entries { self.append(entry) }
+        let entries = append.entries.span
+        for position in entries.indices { self.append(entries[position]) }
         if !queue.isEmpty { queue[queue.count - 1].commitIndex = self.commitIndex }
         finishAppend(token: token)
     }
@@ -344,7 +345,7 @@ public struct DurableLog: ~Copyable {
         queue[queue.count - 1].frame.append(truncation: index)
     }
 
-    private mutating func append(_ entry: LogEntry) {
+    private mutating func append(_ entry: borrowing LogEntry) {
         openBatchIfNeeded()
         queue[queue.count - 1].append(entry)
     }

@@ -156,23 +156,24 @@ struct BatchFrame {
         bytes.appendInteger(truncation)
     }
 
-    mutating func append(entry: LogEntry) {
+    mutating func append(entry: borrowing LogEntry) {
+        let (index, term) = (entry.index, entry.term)
         // In one piece: five cost 400 instructions more.
         let head = 21
-        bytes.append(addingCapacity: head + entry.bytes.count) { span in
-            span.withUnsafeMutableBufferPointer { buffer, count in
-                // As much room as was asked for, and all of it is written.
-                let room = UnsafeMutableRawBufferPointer(buffer)
-                room[0] = Tag.entry
-                room.storeBytes(of: entry.index.littleEndian, toByteOffset: 1, as: UInt64.self)
-                room.storeBytes(of: entry.term.littleEndian, toByteOffset: 9, as: UInt64.self)
-                room.storeBytes(
-                    of: UInt32(entry.bytes.count).littleEndian, toByteOffset: 17, as: UInt32.self)
-                entry.bytes.withUnsafeBytes { content in
+        entry.bytes.withUnsafeBytes { content in
+            bytes.append(addingCapacity: head + content.count) { span in
+                span.withUnsafeMutableBufferPointer { buffer, count in
+                    // As much room as was asked for, and all of it is written.
+                    let room = UnsafeMutableRawBufferPointer(buffer)
+                    room[0] = Tag.entry
+                    room.storeBytes(of: index.littleEndian, toByteOffset: 1, as: UInt64.self)
+                    room.storeBytes(of: term.littleEndian, toByteOffset: 9, as: UInt64.self)
+                    room.storeBytes(
+                        of: UInt32(content.count).littleEndian, toByteOffset: 17, as: UInt32.self)
                     UnsafeMutableRawBufferPointer(rebasing: room[head...])
                         .copyMemory(from: content)
+                    count = head + content.count
                 }
-                count = head + entry.bytes.count
             }
         }
     }

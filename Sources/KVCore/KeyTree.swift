@@ -94,23 +94,27 @@ struct KeyTree<Order: TreeOrder> {
         return Place(leaf: leaf, index: index, isTaken: isTaken, generation: generation)
     }
 
-    /// The entry at a place.
-    func version(at place: Place) -> VersionStorage? {
+    /// Calls `body` with the entry at a place, which must not outlive the call.
+    func withVersion<Result>(at place: Place, _ body: (VersionStorage?) -> Result) -> Result {
         precondition(place.generation == generation, "the tree has changed")
-        guard place.isTaken else { return nil }
-        // The tree holds the leaf, which it hasn't changed since.
-        return place.leaf._withUnsafeGuaranteedRef { $0.slots[place.index].takeUnretainedValue() }
+        guard place.isTaken else { return body(nil) }
+        // The tree holds the leaf, which it hasn't changed since, and the leaf the version.
+        return place.leaf._withUnsafeGuaranteedRef {
+            $0.slots[place.index]._withUnsafeGuaranteedRef(body)
+        }
     }
 
-    /// Puts `version` at the place of its position.
-    mutating func put(_ version: VersionStorage, at place: Place) {
+    /// Puts `version` at the place of its position and returns what it replaced there.
+    @discardableResult
+    mutating func put(_ version: VersionStorage, at place: Place) -> VersionStorage? {
         precondition(place.generation == generation, "the tree has changed")
-        // As in `version(at:)`. A leaf of this epoch has parents of this epoch: it may be changed
+        var replaced: VersionStorage?
+        // As in `withVersion(at:)`. A leaf of this epoch has parents of this epoch: it may be changed
         // without a way down to it.
         let isDone = place.leaf._withUnsafeGuaranteedRef { leaf in
             guard leaf.epoch == epoch else { return false }
             if place.isTaken {
-                _ = leaf.replace(at: place.index, with: version)
+                replaced = leaf.replace(at: place.index, with: version)
             } else if leaf.count < LeafNode.capacity {
                 leaf.insert(version, at: place.index)
             } else {
@@ -118,12 +122,10 @@ struct KeyTree<Order: TreeOrder> {
             }
             return true
         }
-        guard isDone else {
-            upsert(version)
-            return
-        }
+        guard isDone else { return upsert(version) }
         generation += 1
         if !place.isTaken { count += 1 }
+        return replaced
     }
 
     /// Puts `version` at its position and returns what it replaced there.

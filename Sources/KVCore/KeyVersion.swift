@@ -20,10 +20,10 @@ struct VersionHeader {
 
 /// One version of one key, in one allocation.
 ///
-/// Everything but `header.previous` is written before the object is shared and never again.
-/// `previous` is written by the owner of the store only, when it trims below a compaction, and
-/// only once no view can still follow it (`Store.compactStep(budget:)`). That makes the object
-/// safe to read from any thread, which the types that carry it across rely on.
+/// Everything is written before the object is shared, and but for `header.previous` never again.
+/// That one is written by the owner of the store only, when it trims below a compaction, and only
+/// once no view can still follow it (`Store.compactStep(budget:)`). That makes the object safe to
+/// read from any thread, which the types that carry it across rely on.
 final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
     /// A version whose key and value bytes are written by `fill`, which gets exactly the room for
     /// them, the key first.
@@ -50,7 +50,7 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
     /// A version with copies of these bytes.
     static func make(
         createRevision: Int64, modRevision: Int64, version: Int64, lease: Int64,
-        subRevision: UInt32, previous: VersionStorage?,
+        subRevision: UInt32, previous: VersionStorage? = nil,
         key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer
     ) -> VersionStorage {
         make(
@@ -68,6 +68,12 @@ final class VersionStorage: ManagedBuffer<VersionHeader, UInt8> {
                 }
             }
         }
+    }
+
+    /// Links the version to the one that it took the place of in the tree, whose reference becomes
+    /// its own.
+    func follow(_ replaced: consuming VersionStorage?) {
+        withUnsafeMutablePointerToHeader { $0.pointee.previous = replaced.take() }
     }
 
     /// Unlinks a long chain step by step: releasing it recursively would exhaust the stack.

@@ -195,8 +195,7 @@ private final class LoadedChanges {
     func noteReplaced(by newer: VersionStorage, _ version: VersionStorage) {
         let last = changes.count - 1
         precondition(changes[last].version.toOpaque() == Unmanaged.passUnretained(newer).toOpaque())
-        let old = version.isTombstone ? nil : version
-        changes[last].reclaimable = History.reclaimable(by: newer, replacing: old)
+        changes[last].reclaimable = History.reclaimable(by: newer, replacing: version)
     }
 
     /// Puts the changes in the order they happened: counted per revision, then placed. Every

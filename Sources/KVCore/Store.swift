@@ -51,6 +51,9 @@ public struct Store: ~Copyable, @unchecked Sendable {
     /// Keys in the tree, including deleted ones that no compaction has trimmed yet.
     public var keyCount: Int { tree.count }
 
+    /// Changes of keys since the store was made or restored.
+    package var changeCount: Int { history.end }
+
     /// Tree nodes copied because a view held them.
     package var nodeCopies: Int { tree.nodeCopies }
 

@@ -4,17 +4,16 @@ extension Store {
     /// Applies the committed entry at `index`.
     ///
     /// Total: whatever the entry contains, the answer is an outcome, and one that is a failure
-    /// changed nothing. Every change of a key is appended to `changes` as its new version, in
-    /// order; the changes of a revision stand together.
+    /// changed nothing. Every change of a key is in the history then, in order.
     public mutating func apply(
-        _ envelope: Envelope, index: UInt64, term: UInt64, into changes: inout [KeyVersion]
+        _ envelope: Envelope, index: UInt64, term: UInt64
     ) -> ApplyResult {
         precondition(index > appliedIndex && term >= appliedTerm, "entries are applied in order")
         appliedIndex = index
         appliedTerm = term
         let outcome: ApplyResult.Outcome
         do throws(EtcdError) {
-            outcome = try perform(envelope.kind, envelope.body, term: term, &changes)
+            outcome = try perform(envelope.kind, envelope.body, term: term)
         } catch {
             precondition(pendingChanges == 0, "a failed check leaves no change behind")
             outcome = .failure(error)
@@ -23,25 +22,25 @@ extension Store {
     }
 
     private mutating func perform(
-        _ kind: EntryKind, _ body: ArraySlice<UInt8>, term: UInt64, _ changes: inout [KeyVersion]
+        _ kind: EntryKind, _ body: ArraySlice<UInt8>, term: UInt64
     ) throws(EtcdError) -> ApplyResult.Outcome {
         switch kind {
         case .noop:
             return .nothing
         case .put:
             let request = try decoding { () throws(WireError) in try PutRequest(decoding: body) }
-            return .put(try applyPut(request, &changes))
+            return .put(try applyPut(request))
         case .deleteRange:
             let request = try decoding { () throws(WireError) in
                 try DeleteRangeRequest(decoding: body)
             }
             try Validation.check(request)
-            let outcome = deleteRange(request, &changes)
+            let outcome = deleteRange(request)
             finishRevision()
             return .deleteRange(outcome)
         case .txn:
             let request = try decoding { () throws(WireError) in try TxnRequest(decoding: body) }
-            return .txn(try applyTxn(request, &changes))
+            return .txn(try applyTxn(request))
         case .compact:
             let request = try decoding { () throws(WireError) in
                 try CompactionRequest(decoding: body)
@@ -57,7 +56,7 @@ extension Store {
                 try LeaseRevokeRequest(decoding: body)
             }
             guard leases[request.id] != nil else { throw .leaseNotFound }
-            revoke(request.id, &changes)
+            revoke(request.id)
             return .leaseRevoke(id: request.id)
         case .leaseCheckpoint:
             guard let checkpoint = LeaseCheckpoint.decode(body) else { throw .malformedEntry }
@@ -66,7 +65,7 @@ extension Store {
             guard let expiry = LeaseExpiry.decode(body) else { throw .malformedEntry }
             guard expiry.term == term else { return .leaseExpiryVoid }
             let ids = expiry.ids.filter { leases[$0] != nil }
-            for id in ids where leases[id] != nil { revoke(id, &changes) }
+            for id in ids where leases[id] != nil { revoke(id) }
             return .leaseExpiry(ids: ids)
         case .memberAttributes:
             guard let attributes = MemberAttributes.decode(body) else { throw .malformedEntry }
@@ -94,35 +93,39 @@ extension Store {
 
     // MARK: Changes of keys
 
-    private mutating func applyPut(
-        _ request: PutRequest, _ changes: inout [KeyVersion]
-    ) throws(EtcdError) -> PutOutcome {
+    // What it calls is inlined: a store that is being changed is lent to a method as a copy of 500
+    // bytes.
+    private mutating func applyPut(_ request: PutRequest) throws(EtcdError) -> PutOutcome {
         try Validation.check(request)
         if request.lease != 0 && leases[request.lease] == nil { throw .leaseNotFound }
         try checkQuota(adding: cost(of: request, keeping: try versionKept(by: request)))
-        let outcome = put(request, &changes)
+        let outcome = put(request)
         finishRevision()
         return outcome
     }
 
     /// The present version of a key whose value or lease a put keeps. One that brings both is looked
     /// up when it is carried out: to find a key is the largest part of what a put costs the map.
+    @inline(__always)
     func versionKept(by request: PutRequest) throws(EtcdError) -> VersionStorage? {
         guard request.ignoreValue || request.ignoreLease else { return nil }
         guard let old = current(request.key) else { throw .keyNotFound }
         return old
     }
 
+    @inline(__always)
     func cost(of request: PutRequest, keeping old: VersionStorage?) -> UInt64 {
         let value = request.ignoreValue ? (old?.valueLength ?? 0) : request.value.count
         return UInt64(request.key.count + value) + StoreLimits.versionOverheadBytes
     }
 
+    @inline(__always)
     func checkQuota(adding bytes: UInt64) throws(EtcdError) {
         guard logicalBytes + bytes <= limits.quotaBytes else { throw .noSpace }
     }
 
     /// The key's present version, nil if it doesn't exist.
+    @inline(__always)
     func current(_ key: ArraySlice<UInt8>) -> VersionStorage? {
         key.withUnsafeBytes { bytes in
             guard let head = tree.find(bytes), !head.isTombstone else { return nil }
@@ -144,43 +147,34 @@ extension Store {
     }
 
     /// Puts a key whose checks have passed.
-    mutating func put(_ request: PutRequest, _ changes: inout [KeyVersion]) -> PutOutcome {
-        let mod = openRevision
+    mutating func put(_ request: PutRequest) -> PutOutcome {
+        let (revision, subRevision) = (openRevision, pendingChanges)
         let place = request.key.withUnsafeBytes { tree.locate($0) }
-        let head = tree.version(at: place)
-        let old = head.flatMap { $0.isTombstone ? nil : $0 }
-        let lease = request.ignoreLease ? (old?.lease ?? 0) : request.lease
-        let version = request.key.withUnsafeBytes { key in
-            func make(_ value: UnsafeRawBufferPointer) -> VersionStorage {
-                VersionStorage.make(
-                    createRevision: old?.createRevision ?? mod, modRevision: mod,
-                    version: (old?.version ?? 0) + 1, lease: lease,
-                    subRevision: pendingChanges, previous: head, key: key, value: value)
-            }
-            if request.ignoreValue, let old { return old.withValue(make) }
-            return request.value.withUnsafeBytes(make)
+        let version = tree.withVersion(at: place) { head in
+            VersionStorage.make(
+                request, revision: revision, subRevision: subRevision,
+                replacing: head?.isTombstone == false ? head : nil)
         }
-        tree.put(version, at: place)
+        let replaced = tree.put(version, at: place)
+        let old = replaced?.isTombstone == false ? replaced : nil
         if let old, old.lease != 0, old.lease != version.lease {
             leasedKeys.remove(positionOf: old)
         }
         if version.lease != 0 { leasedKeys.upsert(version) }
-        record(version, replacing: old, &changes)
-        return PutOutcome(
-            previous: request.prevKV ? old.map(KeyVersion.init) : nil, revision: mod)
+        let previous = request.prevKV ? old.map(KeyVersion.init) : nil
+        record(version, replacing: replaced)
+        return PutOutcome(previous: previous, revision: revision)
     }
 
     /// Deletes the keys of a range.
-    mutating func deleteRange(
-        _ request: DeleteRangeRequest, _ changes: inout [KeyVersion]
-    ) -> DeleteRangeOutcome {
+    mutating func deleteRange(_ request: DeleteRangeRequest) -> DeleteRangeOutcome {
         let range = KeyRange(key: request.key, rangeEnd: request.rangeEnd)
         var victims: [VersionStorage] = []
         reader.visit(range, at: .max) { version in
             victims.append(version)
             return true
         }
-        for victim in victims { delete(victim, &changes) }
+        for victim in victims { delete(victim) }
         return DeleteRangeOutcome(
             deleted: Int64(victims.count),
             previous: request.prevKV ? victims.map(KeyVersion.init) : [],
@@ -188,27 +182,27 @@ extension Store {
     }
 
     /// Leaves a deletion in the place of a key's present version.
-    private mutating func delete(_ old: VersionStorage, _ changes: inout [KeyVersion]) {
+    private mutating func delete(_ old: VersionStorage) {
         let tombstone = old.withKey { key in
             VersionStorage.make(
                 createRevision: 0, modRevision: openRevision, version: 0, lease: 0,
-                subRevision: pendingChanges, previous: old, key: key,
+                subRevision: pendingChanges, key: key,
                 value: UnsafeRawBufferPointer(start: nil, count: 0))
         }
-        tree.upsert(tombstone)
         if old.lease != 0 { leasedKeys.remove(positionOf: old) }
-        record(tombstone, replacing: old, &changes)
+        record(tombstone, replacing: tree.upsert(tombstone))
     }
 
-    /// Accounts for a change and appends it to the history.
+    /// Accounts for a change, links it to the version that it replaced, and appends it to the history.
     private mutating func record(
-        _ version: VersionStorage, replacing old: VersionStorage?, _ changes: inout [KeyVersion]
+        _ version: consuming VersionStorage, replacing replaced: consuming VersionStorage?
     ) {
-        history.append(version, reclaiming: History.reclaimable(by: version, replacing: old))
+        let reclaimable = History.reclaimable(by: version, replacing: replaced)
+        version.follow(consume replaced)
         versionBytes += version.logicalBytes
         pendingChanges += 1
         hasher.combine(version)
-        changes.append(KeyVersion(version))
+        history.append(consume version, reclaiming: reclaimable)
     }
 
     // MARK: Compaction
@@ -244,13 +238,13 @@ extension Store {
     }
 
     /// Forgets a lease and deletes its keys, in order and in one revision.
-    private mutating func revoke(_ id: Int64, _ changes: inout [KeyVersion]) {
+    private mutating func revoke(_ id: Int64) {
         var victims: [VersionStorage] = []
         visitKeys(ofLease: id) { version in
             victims.append(version)
             return true
         }
-        for victim in victims { delete(victim, &changes) }
+        for victim in victims { delete(victim) }
         finishRevision()
         if let lease = leases[id] { combine(lease, as: .leaseRevoke) }
         leases[id] = nil
@@ -285,10 +279,30 @@ extension Store {
 
 extension History {
     /// Logical bytes that a compaction covering `version` gives back: those of what it replaced,
-    /// and its own if it is a deletion.
+    /// unless that is a deletion, which gives back its own.
     static func reclaimable(
-        by version: VersionStorage, replacing old: VersionStorage?
+        by version: VersionStorage, replacing replaced: VersionStorage?
     ) -> UInt64 {
-        (old?.logicalBytes ?? 0) + (version.isTombstone ? version.logicalBytes : 0)
+        let replacedBytes = replaced.map { $0.isTombstone ? 0 : $0.logicalBytes } ?? 0
+        return replacedBytes + (version.isTombstone ? version.logicalBytes : 0)
+    }
+}
+
+extension VersionStorage {
+    /// The version that a put makes of a key's present one, which it isn't linked to yet.
+    fileprivate static func make(
+        _ request: PutRequest, revision: Int64, subRevision: UInt32, replacing old: VersionStorage?
+    ) -> VersionStorage {
+        request.key.withUnsafeBytes { key in
+            func make(_ value: UnsafeRawBufferPointer) -> VersionStorage {
+                VersionStorage.make(
+                    createRevision: old?.createRevision ?? revision, modRevision: revision,
+                    version: (old?.version ?? 0) + 1,
+                    lease: request.ignoreLease ? (old?.lease ?? 0) : request.lease,
+                    subRevision: subRevision, key: key, value: value)
+            }
+            if request.ignoreValue, let old { return old.withValue(make) }
+            return request.value.withUnsafeBytes(make)
+        }
     }
 }

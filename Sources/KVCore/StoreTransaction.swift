@@ -2,9 +2,7 @@ import EtcdWire
 
 extension Store {
     /// Applies a transaction: compares, checks, then operations, all in one revision.
-    mutating func applyTxn(
-        _ request: TxnRequest, _ changes: inout [KeyVersion]
-    ) throws(EtcdError) -> TxnOutcome {
+    mutating func applyTxn(_ request: TxnRequest) throws(EtcdError) -> TxnOutcome {
         try Validation.checkApplied(request)
         var path: [Bool] = []
         chooseBranches(request, &path)
@@ -13,7 +11,7 @@ extension Store {
         try checkBranch(request, &check, &bytes)
         if bytes > 0 { try checkQuota(adding: bytes) }
         var run = path[...]
-        let outcome = run.isEmpty ? nil : execute(request, &run, &changes)
+        let outcome = run.isEmpty ? nil : execute(request, &run)
         finishRevision()
         guard let outcome else { preconditionFailure("a path has a step for its transaction") }
         return outcome
@@ -130,7 +128,7 @@ extension Store {
     // MARK: Execution
 
     private mutating func execute(
-        _ request: TxnRequest, _ path: inout ArraySlice<Bool>, _ changes: inout [KeyVersion]
+        _ request: TxnRequest, _ path: inout ArraySlice<Bool>
     ) -> TxnOutcome {
         let succeeded = path.removeFirst()
         let operations = succeeded ? request.success : request.failure
@@ -139,11 +137,10 @@ extension Store {
         for operation in operations {
             switch operation {
             case .range(let range): responses.append(.range(rangeInside(range)))
-            case .put(let request): responses.append(.put(put(request, &changes)))
+            case .put(let request): responses.append(.put(put(request)))
             case .deleteRange(let request):
-                responses.append(.deleteRange(deleteRange(request, &changes)))
-            case .txn(let nested):
-                responses.append(.txn(execute(nested, &path, &changes)))
+                responses.append(.deleteRange(deleteRange(request)))
+            case .txn(let nested): responses.append(.txn(execute(nested, &path)))
             case .empty: preconditionFailure("validation refuses empty operations")
             }
         }

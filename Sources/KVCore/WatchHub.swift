@@ -73,7 +73,7 @@ final class WatchStream {
 /// joins the index when it reaches the published revision. Nothing is kept per watcher meanwhile,
 /// so slow streams cost no memory: a paused stream's watchers just fall back to catching up.
 ///
-/// The owner calls `publish` after applying, in order, and `catchUp` while it answers `more`.
+/// The owner calls `publish` after applying each entry, or `advance` while nobody watches, and `catchUp` while it answers `more`.
 ///
 /// `@unchecked Sendable`: the hub has one owner at a time, and its watchers are reachable through
 /// it only, so they move between threads together with it.
@@ -235,37 +235,39 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
 
     // MARK: Changes
 
-    /// Delivers the changes of one or more revisions, each complete, to the synced watchers.
-    ///
-    /// `compactedRevision` is the store's: a previous value below it is not shown.
+    /// Takes note of a store's newest revision without a look at its changes.
+    public mutating func advance(to newRevision: Int64) {
+        precondition(watcherCount == 0, "watchers would miss what changed")
+        revision = newRevision
+    }
+
+    /// Delivers the changes that were made since the last call to the synced watchers. To be called
+    /// before any of them is compacted.
     public mutating func publish(
-        _ changes: [KeyVersion], compactedRevision: Int64,
-        into deliveries: inout [WatchDelivery]
+        changesOf store: borrowing Store, into deliveries: inout [WatchDelivery]
     ) {
-        guard watcherCount > 0 else {
-            if let last = changes.last { revision = last.modRevision }
-            return
-        }
-        var start = 0
-        while start < changes.count {
-            let published = changes[start].modRevision
-            precondition(published == revision + 1, "revisions are published in order, each once")
+        func changeRevision(_ number: Int) -> Int64 { store.history[number].version.modRevision }
+        var start = store.history.end
+        while start > store.history.start, changeRevision(start - 1) > revision { start -= 1 }
+        while start < store.history.end {
+            revision += 1
+            precondition(
+                changeRevision(start) == revision, "revisions are published in order, each once")
             var end = start
-            while end < changes.count, changes[end].modRevision == published { end += 1 }
-            publishRevision(changes[start..<end], compactedRevision, into: &deliveries)
+            while end < store.history.end, changeRevision(end) == revision { end += 1 }
+            publishRevision(start..<end, of: store, into: &deliveries)
             start = end
         }
     }
 
     private mutating func publishRevision(
-        _ changes: ArraySlice<KeyVersion>, _ compactedRevision: Int64,
-        into deliveries: inout [WatchDelivery]
+        _ numbers: Range<Int>, of store: borrowing Store, into deliveries: inout [WatchDelivery]
     ) {
         var served: [Watcher] = []
         var falling: [Watcher] = []
-        for change in changes {
-            let version = change.storage
-            var encoder = EventEncoder(version, compactedRevision: compactedRevision)
+        for number in numbers {
+            let version = store.history[number].version
+            var encoder = EventEncoder(version, compactedRevision: store.compactedRevision)
             version.withKey { key in
                 index.visit(key) { watcher in
                     guard watcher.wants(version) else { return }
@@ -279,7 +281,6 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
                 }
             }
         }
-        revision = changes[changes.startIndex].modRevision
         for watcher in falling {
             watcher.isFalling = false
             watcher.nextRevision = revision

@@ -5,15 +5,21 @@ import RaftCore
 /// Committed entries enter the map, in order; whoever waits here is answered.
 extension Replica {
     mutating func apply(through index: LogIndex) {
+        // Past `self`: to call what it holds counts references.
+        let observer = applyObserver
+        // Terms only grow in a log. To ask for each entry's took 150 instructions.
+        let isOneTerm = core.term(at: index) == store.appliedTerm
         while !isStopping, store.appliedIndex < index {
             let next = store.appliedIndex + 1
-            guard let bytes = tail[next], let term = core.term(at: next) else {
+            guard let bytes = tail[next],
+                let term = isOneTerm ? store.appliedTerm : core.term(at: next)
+            else {
                 preconditionFailure("committed entry \(next) is not in memory")
             }
-            applyObserver?.begin(next)
+            observer?.begin(next)
             apply(bytes, at: next, term: term)
             if isStopping { return }
-            applyObserver?.end()
+            observer?.end()
         }
         reads.resume()
         serveReads()
@@ -29,11 +35,11 @@ extension Replica {
             return
         }
         if term > store.appliedTerm, store.appliedTerm > 0 { failWrites(sentBefore: term) }
-        changes.removeAll(keepingCapacity: true)
-        let result = store.apply(envelope, index: index, term: term, into: &changes)
-        if !changes.isEmpty {
-            hub.publish(
-                changes, compactedRevision: store.compactedRevision, into: &deliveries)
+        let result = store.apply(envelope, index: index, term: term)
+        if hub.watcherCount == 0 {
+            hub.advance(to: store.revision)
+        } else if store.revision > hub.revision {
+            hub.publish(changesOf: store, into: &deliveries)
             if hub.needsCatchUp { watchersAreBehind = true }
         }
         react(to: result, index: index, term: term)

@@ -112,7 +112,6 @@ public struct Replica: ~Copyable {
     private var answers: [Answer] = []
     var raftEffects: [Effect] = []
     var logOutputs: [LogOutput] = []
-    var changes: [KeyVersion] = []
 
     /// Messages that wait for a write, by its token.
     var waitingForDisk: [(token: UInt64, messages: [Message])] = []
@@ -395,12 +394,15 @@ public struct Replica: ~Copyable {
             reset: persist.reset.map { snapshots.base(at: $0.position) },
             truncation: persist.truncation)
         if let range = persist.entries {
+            keepReceived(range)
             append.entries.reserveCapacity(range.count)
             for index in range {
-                let bytes = entryBytes(index)
+                guard let bytes = tail[index] else {
+                    preconditionFailure("entry \(index) goes to disk, but its bytes are gone")
+                }
+                snapshots.logBytes += bytes.count
                 append.entries.append(
                     LogEntry(index: index, term: core.term(at: index)!, bytes: bytes))
-                snapshots.logBytes += bytes.count
             }
         }
         if !persist.thenSend.isEmpty {
@@ -409,21 +411,15 @@ public struct Replica: ~Copyable {
         log.append(append, token: persist.token, commitIndex: core.commitIndex)
     }
 
-    /// The bytes of an entry that goes to disk: a leader's own are in the tail already, a
-    /// follower's came with the append.
-    private mutating func entryBytes(_ index: LogIndex) -> [UInt8] {
-        if let received, index >= received.first,
-            index < received.first + LogIndex(received.bytes.count)
-        {
-            let bytes = received.bytes[Int(index - received.first)]
-            tail.truncate(to: index - 1)
-            tail.append(bytes, at: index)
-            return bytes
-        }
-        guard let bytes = tail[index] else {
-            preconditionFailure("entry \(index) goes to disk, but its bytes are gone")
-        }
-        return bytes
+    /// Takes those of a follower's entries that go to disk into the tail, where a leader's own are
+    /// already.
+    private mutating func keepReceived(_ range: ClosedRange<LogIndex>) {
+        guard let received, !received.bytes.isEmpty else { return }
+        let last = received.first + LogIndex(received.bytes.count) - 1
+        guard range.overlaps(received.first...last) else { return }
+        let kept = range.clamped(to: received.first...last)
+        tail.truncate(to: kept.lowerBound - 1)
+        for index in kept { tail.append(received.bytes[Int(index - received.first)], at: index) }
     }
 
     private mutating func drainLog() {

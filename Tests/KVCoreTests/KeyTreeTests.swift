@@ -11,7 +11,7 @@ private func version(_ key: [UInt8], _ number: Int64 = 1, lease: Int64 = 0) -> V
     key.withUnsafeBytes { key in
         VersionStorage.make(
             createRevision: 2, modRevision: 2, version: number, lease: lease, subRevision: 0,
-            previous: nil, key: key, value: UnsafeRawBufferPointer(start: nil, count: 0))
+            key: key, value: UnsafeRawBufferPointer(start: nil, count: 0))
     }
 }
 
@@ -49,8 +49,9 @@ struct KeyTreeTests {
                 let replaced: VersionStorage?
                 if generator.chance(50) {
                     let place = key.raw.withUnsafeBytes { tree.locate($0) }
-                    replaced = tree.version(at: place)
-                    tree.put(new, at: place)
+                    let present = tree.withVersion(at: place) { $0?.version }
+                    replaced = tree.put(new, at: place)
+                    #expect(replaced?.version == present)
                 } else {
                     replaced = tree.upsert(new)
                 }

@@ -126,7 +126,11 @@ final class Member {
         index += 1
         log.append(entry)
         guard let envelope = try? Envelope(decoding: entry) else { fatalError("own entry") }
-        return store.apply(envelope, index: index, term: term, into: &changes)
+        let first = store.history.end
+        defer {
+            changes += (first..<store.history.end).map { KeyVersion(store.history[$0].version) }
+        }
+        return store.apply(envelope, index: index, term: term)
     }
 
     @discardableResult

@@ -7,7 +7,6 @@ import Testing
 final class Watching {
     let member = Member()
     var hub = WatchHub(revision: 1)
-    var published = 0
     var deliveries: [WatchDelivery] = []
 
     init(fragmentBytes: Int = 2 << 20) {
@@ -34,10 +33,7 @@ final class Watching {
 
     /// Publishes what was applied since the last time.
     func publish() {
-        hub.publish(
-            Array(member.changes[published...]), compactedRevision: member.store.compactedRevision,
-            into: &deliveries)
-        published = member.changes.count
+        hub.publish(changesOf: member.store, into: &deliveries)
     }
 
     func catchUp(maxBytes: Int = 1 << 20) {

@@ -192,7 +192,6 @@ private final class RangeService: GRPCService, @unchecked Sendable {
     private var waiting: [UInt32: () -> Void] = [:]
 
     init(keys: Int, loop: any EventLoop) throws {
-        var changes: [KeyVersion] = []
         for number in 1...keys {
             var put = PutRequest()
             put.key = Array("key/\(100_000 + number)".utf8)[...]
@@ -203,7 +202,7 @@ private final class RangeService: GRPCService, @unchecked Sendable {
                 decoding: Envelope.encode(
                     kind: .put, origin: Origin(member: 1, boot: 1, sequence: UInt64(number)),
                     body: body))
-            _ = store.apply(envelope, index: UInt64(number), term: 1, into: &changes)
+            _ = store.apply(envelope, index: UInt64(number), term: 1)
         }
         ranges = RangeStreams(loop: loop, drainedBytes: HTTP2Limits().drainedBytes) {
             [unowned self] in store.takeView()

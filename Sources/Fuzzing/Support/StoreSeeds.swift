@@ -63,10 +63,9 @@ enum StoreSeeds {
     /// A store to which the first entries were applied.
     static func store(entries count: Int) -> Store {
         var store = Store(limits: StoreLimits(), membership: LogSeeds.membership)
-        var changes: [KeyVersion] = []
         for (index, entry) in entries.prefix(count).enumerated() {
             guard let envelope = try? Envelope(decoding: entry) else { continue }
-            _ = store.apply(envelope, index: UInt64(index + 1), term: 1, into: &changes)
+            _ = store.apply(envelope, index: UInt64(index + 1), term: 1)
         }
         return store
     }

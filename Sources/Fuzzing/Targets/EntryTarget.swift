@@ -77,13 +77,14 @@ public struct EntryTarget: FuzzTarget {
         _ envelope: Envelope, _ index: UInt64, _ store: inout Store
     ) throws(PropertyBreach) -> String {
         let before = (store.revision, store.stateHash, store.logicalBytes)
-        var changes: [KeyVersion] = []
-        let result = store.apply(envelope, index: index, term: 1, into: &changes)
+        let changesBefore = store.changeCount
+        let result = store.apply(envelope, index: index, term: 1)
+        let changeCount = store.changeCount - changesBefore
         var failure: String?
         if case .failure(let error) = result.outcome { failure = error.message }
         try EntryCheck(
             before: before, after: (store.revision, store.stateHash, store.logicalBytes),
-            changeCount: changes.count, failure: failure
+            changeCount: changeCount, failure: failure
         ).check()
         var message: [UInt8] = []
         let header = ResponseHeader(
@@ -101,7 +102,7 @@ public struct EntryTarget: FuzzTarget {
             .leaseExpiryVoid, .configuration, .memberAttributes:
             break
         }
-        return "\(envelope.kind) \(changes.count.bitWidth - changes.count.leadingZeroBitCount)"
+        return "\(envelope.kind) \(changeCount.bitWidth - changeCount.leadingZeroBitCount)"
     }
 
     static func checkEqual(
