@@ -6,6 +6,12 @@
 # Beside `swift build -c release`: up to 10 % more puts, transactions and reads (docs/decisions.md has the figures).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# The build takes long: whoever asked for something else should hear of it at once.
+case "${1-}" in
+"") ;;
+-h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' Scripts/build-release.sh; exit ;;
+*) echo "build-release.sh takes no arguments; see --help" >&2; exit 64 ;;
+esac
 
 out=$PWD/.build-release
 work=$out/work
