@@ -93,65 +93,25 @@ public struct Envelope: Sendable {
     /// Bytes in front of the user name.
     public static let headerBytes = 38
 
-    /// The part of fixed length, and where the rest begins.
-    private struct Header {
-        let kind: EntryKind
-        let flags: UInt16
-        let origin: Origin
-        let authRevision: UInt64
-        let bodyStart: Int
-
-        init(decoding bytes: ArraySlice<UInt8>) throws(EnvelopeError) {
-            guard bytes.count >= Envelope.headerBytes else { throw .truncated }
-            let start = bytes.startIndex
-            guard bytes[start] == Envelope.formatVersion else {
-                throw .unknownFormatVersion(bytes[start])
-            }
-            guard let kind = EntryKind(rawValue: bytes[start + 1]), !kind.isReserved else {
-                throw .unknownKind(bytes[start + 1])
-            }
-            self.kind = kind
-            let userBytes: Int
-            (flags, origin, authRevision, userBytes) = bytes.withUnsafeBytes { raw in
-                // All offsets lie within the header, whose length was checked; an integer has no
-                // invalid bit pattern.
-                func load<Value: FixedWidthInteger>(_ offset: Int, as type: Value.Type) -> Value {
-                    Value(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: type))
-                }
-                let origin = Origin(
-                    member: load(4, as: UInt64.self), boot: load(12, as: UInt64.self),
-                    sequence: load(20, as: UInt64.self))
-                return (
-                    load(2, as: UInt16.self), origin, load(28, as: UInt64.self),
-                    Int(load(36, as: UInt16.self))
-                )
-            }
-            guard flags == 0 else { throw .unknownFlags(flags) }
-            bodyStart = start + Envelope.headerBytes + userBytes
-            guard bodyStart <= bytes.endIndex else { throw .truncated }
-        }
-    }
-
-    private let header: Header
-    // One reference to the entry, not one for each part.
-    private let bytes: ArraySlice<UInt8>
-
     /// What the entry asks for.
-    public var kind: EntryKind { header.kind }
+    public let kind: EntryKind
     /// Reserved for meaning that an older program must not ignore; 0 in version 1.
-    public var flags: UInt16 { header.flags }
+    public let flags: UInt16
     /// Who proposed it.
-    public var origin: Origin { header.origin }
+    public let origin: Origin
     /// The auth store's revision under which the proposer checked permissions.
-    public var authRevision: UInt64 { header.authRevision }
+    public let authRevision: UInt64
+    // One reference to the entry, not one for each part: every member reads two envelopes a put.
+    private let bytes: ArraySlice<UInt8>
+    private let bodyStart: Int
 
     /// The authenticated user, empty without authentication.
     public var user: ArraySlice<UInt8> {
-        bytes[(bytes.startIndex + Envelope.headerBytes)..<header.bodyStart]
+        bytes[(bytes.startIndex + Envelope.headerBytes)..<bodyStart]
     }
 
     /// The request, as it came over the wire.
-    public var body: ArraySlice<UInt8> { bytes[header.bodyStart...] }
+    public var body: ArraySlice<UInt8> { bytes[bodyStart...] }
 
     /// Reads an envelope out of an entry's bytes; `user` and `body` share their storage.
     public init(decoding bytes: [UInt8]) throws(EnvelopeError) {
@@ -160,14 +120,34 @@ public struct Envelope: Sendable {
 
     /// Reads an envelope out of an entry's bytes; `user` and `body` share their storage.
     public init(decoding bytes: ArraySlice<UInt8>) throws(EnvelopeError) {
-        header = try Header(decoding: bytes)
+        guard bytes.count >= Envelope.headerBytes else { throw .truncated }
+        let start = bytes.startIndex
+        guard bytes[start] == Envelope.formatVersion else {
+            throw .unknownFormatVersion(bytes[start])
+        }
+        guard let kind = EntryKind(rawValue: bytes[start + 1]), !kind.isReserved else {
+            throw .unknownKind(bytes[start + 1])
+        }
+        self.kind = kind
+        let userBytes: Int
+        (flags, origin, authRevision, userBytes) = bytes.withUnsafeBytes { raw in
+            // All offsets lie within the header, whose length was checked; an integer has no
+            // invalid bit pattern.
+            func load<Value: FixedWidthInteger>(_ offset: Int, as type: Value.Type) -> Value {
+                Value(littleEndian: raw.loadUnaligned(fromByteOffset: offset, as: type))
+            }
+            let origin = Origin(
+                member: load(4, as: UInt64.self), boot: load(12, as: UInt64.self),
+                sequence: load(20, as: UInt64.self))
+            return (
+                load(2, as: UInt16.self), origin, load(28, as: UInt64.self),
+                Int(load(36, as: UInt16.self))
+            )
+        }
+        guard flags == 0 else { throw .unknownFlags(flags) }
+        bodyStart = start + Envelope.headerBytes + userBytes
+        guard bodyStart <= bytes.endIndex else { throw .truncated }
         self.bytes = bytes
-    }
-
-    /// What an entry asks for, if its bytes are an envelope: for who needs no more, as a follower does
-    /// of each entry that comes.
-    public static func kind(of bytes: [UInt8]) throws(EnvelopeError) -> EntryKind {
-        try Header(decoding: bytes[...]).kind
     }
 
     /// The bytes of an entry, in one allocation of exactly their size.

@@ -93,8 +93,7 @@ extension Store {
 
     // MARK: Changes of keys
 
-    // What it calls is inlined: a store that is being changed is lent to a method as a copy of 500
-    // bytes.
+    // What it calls is inlined: a store that is being changed is lent to a method as a copy.
     private mutating func applyPut(_ request: PutRequest) throws(EtcdError) -> PutOutcome {
         try Validation.check(request)
         if request.lease != 0 && leases[request.lease] == nil { throw .leaseNotFound }

@@ -73,7 +73,8 @@ final class WatchStream {
 /// joins the index when it reaches the published revision. Nothing is kept per watcher meanwhile,
 /// so slow streams cost no memory: a paused stream's watchers just fall back to catching up.
 ///
-/// The owner calls `publish` after applying each entry, or `advance` while nobody watches, and `catchUp` while it answers `more`.
+/// The owner calls `publish` after applying each entry, or `advance` while nobody watches, and
+/// `catchUp` while it answers `more`.
 ///
 /// `@unchecked Sendable`: the hub has one owner at a time, and its watchers are reachable through
 /// it only, so they move between threads together with it.

@@ -293,11 +293,11 @@ package enum PeerCodec {
     static func configuration(in bytes: [UInt8]) throws(PeerFault) -> Configuration? {
         let envelope: Envelope
         do throws(EnvelopeError) {
-            guard try Envelope.kind(of: bytes) == .configuration else { return nil }
             envelope = try Envelope(decoding: bytes)
         } catch {
             throw PeerFault(reason: "an entry is unreadable: \(error)")
         }
+        guard envelope.kind == .configuration else { return nil }
         guard let record = MembershipRecord.decode(envelope.body) else {
             throw PeerFault(reason: "a configuration entry is unreadable")
         }

@@ -14,7 +14,6 @@ struct EnvelopeTests {
         #expect(bytes.prefix(12) == [1, 3, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1])
         let envelope = try Envelope(decoding: bytes)
         #expect(envelope.kind == .txn)
-        #expect(try Envelope.kind(of: bytes) == .txn)
         #expect(envelope.flags == 0)
         #expect(envelope.origin == origin)
         #expect(envelope.authRevision == 7)
@@ -36,9 +35,6 @@ struct EnvelopeTests {
         for count in 0..<bytes.count {
             #expect(throws: EnvelopeError.truncated) {
                 try Envelope(decoding: bytes[..<count])
-            }
-            #expect(throws: EnvelopeError.truncated) {
-                try Envelope.kind(of: Array(bytes[..<count]))
             }
         }
     }
