@@ -298,8 +298,7 @@ public struct DurableLog: ~Copyable {
             queue[queue.count - 1].removableThrough = reset.index
         }
         if let truncation = append.truncation { truncate(to: truncation) }
-        let entries = append.entries.span
-        for position in entries.indices { self.append(entries[position]) }
+        for entry in append.entries { self.append(entry) }
         if !queue.isEmpty { queue[queue.count - 1].commitIndex = self.commitIndex }
         finishAppend(token: token)
     }

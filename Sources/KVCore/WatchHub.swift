@@ -236,7 +236,8 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
 
     // MARK: Changes
 
-    /// Takes note of a store's newest revision without a look at its changes.
+    /// Takes note of a store's newest revision while nobody watches. `publish` would come to the same,
+    /// but to lend it a store that is being changed costs a copy of it.
     public mutating func advance(to newRevision: Int64) {
         precondition(watcherCount == 0, "watchers would miss what changed")
         revision = newRevision
@@ -259,6 +260,7 @@ public struct WatchHub: ~Copyable, @unchecked Sendable {
             publishRevision(start..<end, of: store, into: &deliveries)
             start = end
         }
+        precondition(revision == store.revision, "changes were compacted before their publication")
     }
 
     private mutating func publishRevision(
